@@ -1,0 +1,1 @@
+"""The overlay's model: specification, numbering plan, topology, plan. Pure: no network, no disk, no clock."""

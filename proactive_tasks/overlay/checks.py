@@ -1,0 +1,293 @@
+"""What a specification must hold true: each rule says what is wrong and what to do instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from proactive_tasks.overlay import topology
+from proactive_tasks.overlay.errors import OverlayError, SpecificationError
+from proactive_tasks.overlay.numbering import PROVIDERS, Ledger, assignable
+
+if TYPE_CHECKING:
+    from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec
+    from proactive_tasks.overlay.yamltext import Path
+
+PRIVATE = tuple(IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+"""Address blocks for private use (RFC 1918)."""
+
+SHARED = IPv4Network("100.64.0.0/10")
+"""Addresses between carrier and customer (RFC 6598): nobody's LAN, hence good for tunnels."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
+REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+COMING = ("ipsec", "wireguard")
+
+OPTIONS: Mapping[str, Mapping[str, tuple[type, float, float]]] = {
+    "lab": {
+        "delay_ms": (float, 0, 10_000),
+        "jitter_ms": (float, 0, 10_000),
+        "rate_mbit": (float, 0.1, 100_000),
+        "loss": (float, 0, 1),
+        "nat": (bool, 0, 1),
+        "udp_blocked": (bool, 0, 1),
+    }
+}
+"""The options that a site of a provider can have: type, least and greatest value. `loss` is a share of 1."""
+
+
+class RuleError(SpecificationError):
+    """A rule that does not hold, and where below the value that was checked."""
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path: Path = path
+
+
+def shown(value: object) -> str:
+    """A value fit for a message: one line, short, printable."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def version(value: object) -> object:
+    """The one version of the language that this release reads."""
+    if type(value) is not int or value != 1:
+        raise RuleError(f"{shown(value)} is not a version that this release reads; write 'version: 1'")
+    return value
+
+
+def name(value: str) -> str:
+    """A name that is safe in file names, host names, interface descriptions and certificates."""
+    if len(value) > 31 or not NAME.fullmatch(value):
+        raise RuleError(
+            f"{shown(value)} is not a name; use 1 to 31 of a-z, 0-9 and single '-', a letter first and no '-' last"
+        )
+    return value
+
+
+def region(value: str) -> str:
+    """A provider's word for a place."""
+    if value and not REGION.fullmatch(value):
+        raise RuleError(f"{shown(value)} is not a region; use 1 to 63 letters, digits, '.', '_' and '-'")
+    return value
+
+
+def provider(value: str) -> str:
+    """A provider that the numbering plan knows."""
+    if value not in PROVIDERS:
+        raise RuleError(f"{shown(value)} is not a provider; use one of {', '.join(sorted(PROVIDERS))}")
+    return value
+
+
+def backend(value: str) -> str:
+    """A back end of the tunnels that can be used."""
+    if value in COMING:
+        raise RuleError(f"the back end {value} is not available yet; use openvpn")
+    if value != "openvpn":
+        raise RuleError(f"{shown(value)} is not a back end; use openvpn")
+    return value
+
+
+def prefix(value: object) -> IPv4Network:
+    """An IPv4 prefix in the form 10.0.0.0/8."""
+    if isinstance(value, IPv4Network):
+        return value
+    if not isinstance(value, str):
+        raise RuleError(f"{shown(value)} is not an IPv4 prefix; write one like '10.0.0.0/8'")
+    try:
+        loose = IPv4Network(value, strict=False)
+    except ValueError:
+        raise RuleError(f"{shown(value)} is not an IPv4 prefix; write one like '10.0.0.0/8'") from None
+    if "/" in value and str(loose.network_address) != value.split("/")[0]:
+        raise RuleError(f"{shown(value)} has bits set beyond its length; write {loose}")
+    return loose
+
+
+def private(value: IPv4Network) -> IPv4Network:
+    """The overlay's own network: private addresses only."""
+    if not any(value.subnet_of(block) for block in PRIVATE):
+        raise RuleError(f"{value} is not private; take it from {', '.join(map(str, PRIVATE))}")
+    return value
+
+
+def transit(value: IPv4Network) -> IPv4Network:
+    """The tunnels' own network: private or shared addresses, at least one /31."""
+    if not any(value.subnet_of(block) for block in (*PRIVATE, SHARED)):
+        raise RuleError(f"{value} is neither private nor shared; take it from {SHARED} or a private block")
+    if value.prefixlen == 32:
+        raise RuleError(f"{value} holds no tunnel: each takes two addresses; take a larger one")
+    return value
+
+
+def lan(value: IPv4Network) -> IPv4Network:
+    """A network that a site may bring: unicast, and not half of the Internet."""
+    first = value.network_address
+    if value.prefixlen < 8 or first.is_multicast or first.is_loopback or first.is_link_local or first.is_reserved:
+        raise RuleError(f"{value} cannot be a site's network; name the site's own unicast prefixes, /8 or longer")
+    if first.is_unspecified or int(first) >> 24 == 0:
+        raise RuleError(f"{value} cannot be a site's network; name the site's own unicast prefixes")
+    return value
+
+
+def options(of: str, given: Mapping[str, Any]) -> None:
+    """The options of a site against what its provider offers."""
+    known = OPTIONS.get(of, {})
+    for key, value in given.items():
+        if key not in known:
+            offered = f"known are {', '.join(known)}" if known else f"a site of {of} has none"
+            raise RuleError(f"unknown option; {offered}", "options", key)
+        kind, low, high = known[key]
+        if kind is bool:
+            if not isinstance(value, bool):
+                raise RuleError(f"{shown(value)} is not a truth value; write true or false", "options", key)
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise RuleError(f"{shown(value)} is not a number from {low:g} to {high:g}; correct it", "options", key)
+
+
+def whole(spec: OverlaySpec) -> None:
+    """What holds between the parts of a specification."""
+    _networks(spec)
+    _providers(spec)
+    _names(spec)
+    _numbering(spec)
+    _topology(spec)
+
+
+def _networks(spec: OverlaySpec) -> None:
+    split, free = spec.split, 32 - spec.network.prefixlen
+    needed = split.provider_bits + split.deployment_bits + split.host_bits
+    if needed > free:
+        raise RuleError(
+            f"{spec.network} has {free} bits, but provider_bits {split.provider_bits}, deployment_bits "
+            f"{split.deployment_bits} and host_bits {split.host_bits} need {needed}; "
+            "lower them or take a larger network",
+            "network",
+        )
+    for (one, a), (other, b) in combinations(_own_networks(spec), 2):
+        if a.overlaps(b):
+            raise RuleError(f"{b} overlaps {one} {a}; choose another", *other.split("."))
+
+
+def _own_networks(spec: OverlaySpec) -> list[tuple[str, IPv4Network]]:
+    return [("network", spec.network), ("transit_network", spec.transit_network), ("lab.wan", spec.lab.wan)]
+
+
+def _providers(spec: OverlaySpec) -> None:
+    owners: dict[int, str] = {}
+    used = {site.provider: ("sites", index, "provider") for index, site in reversed(list(enumerate(spec.sites)))}
+    for key in (*spec.providers, *used):
+        where: Path = ("providers", key) if key in spec.providers else used[key]
+        number = provider_number(spec, key, *where)
+        if owners.setdefault(number, key) != key:
+            raise RuleError(f"providers {owners[number]} and {key} both have number {number}; give one another", *where)
+
+
+def provider_number(spec: OverlaySpec, of: str, *where: str | int) -> int:
+    """A provider's number: the first and the last that its bits could say are not used."""
+    number, highest = spec.split.providers[of], (1 << spec.provider_bits) - 2
+    if not 1 <= number <= highest:
+        raise RuleError(
+            f"provider {of} has number {number}, but {spec.provider_bits} provider_bits leave 1 to {highest}; "
+            f"set providers: {{{of}: NUMBER}} within that",
+            *where,
+        )
+    return number
+
+
+def _names(spec: OverlaySpec) -> None:
+    seen: dict[str, int] = {}
+    for index, site in enumerate(spec.sites):
+        if site.name in seen:
+            raise RuleError(f"site {site.name} is there twice; rename one", "sites", index, "name")
+        seen[site.name] = index
+
+
+def _numbering(spec: OverlaySpec) -> None:
+    """A trial of the numbering: all that the sites bring, then a subnet for each."""
+    ledger, start = Ledger(spec.split, spec.cooldown), datetime.fromtimestamp(0, UTC)
+    for index, site in enumerate(spec.sites):
+        for place, prefix_ in enumerate(site.prefixes):
+            where: Path = ("sites", index, "prefixes", place)
+            try:
+                brought(spec, site.name, prefix_)
+                ledger.adopt(site.name, site.provider, prefix_, start)
+            except OverlayError as error:
+                raise RuleError(str(error), *where) from None
+    for index, site in enumerate(spec.sites):
+        try:
+            subnet = ledger.allocate(site.name, site.provider, start).prefix
+        except OverlayError as error:
+            raise RuleError(str(error), "sites", index) from None
+        hosts_fit(site, subnet, "sites", index, "hosts")
+
+
+def hosts_fit(site: SiteSpec, subnet: IPv4Network, *where: str | int) -> None:
+    """A site's application hosts against the room in its subnet."""
+    room = len(assignable(site.provider, subnet))
+    if site.hosts > room:
+        raise RuleError(
+            f"{site.hosts} hosts, but a /{subnet.prefixlen} of {site.provider} holds {room}; "
+            "lower it or raise host_bits",
+            *where,
+        )
+
+
+def brought(spec: OverlaySpec, site: str, network: IPv4Network) -> None:
+    """A prefix that a site brings against the overlay's own networks."""
+    lan(network)
+    if spec.network.subnet_of(network):
+        raise RuleError(
+            f"{network} of site {site} covers the overlay's whole network {spec.network}; "
+            "choose another network for the overlay"
+        )
+    for key, own in _own_networks(spec)[1:]:
+        if own.overlaps(network):
+            raise RuleError(f"{network} of site {site} overlaps {key} {own}; set {key} to another network")
+
+
+def _topology(spec: OverlaySpec) -> None:
+    names = {site.name for site in spec.sites}
+    if spec.hub is not None and (spec.topology != "star" or spec.hub not in names):
+        wrong = "is not a site" if spec.topology == "star" else f"has no meaning in topology {spec.topology}"
+        raise RuleError(f"{shown(spec.hub)} {wrong}; remove it or correct it", "hub")
+    for index, site in enumerate(spec.sites):
+        if site.parent is not None and (spec.topology != "tree" or site.parent not in names):
+            wrong = "is not a site" if spec.topology == "tree" else f"has no meaning in topology {spec.topology}"
+            raise RuleError(f"{shown(site.parent)} {wrong}; remove it or correct it", "sites", index, "parent")
+    nodes = [topology.Node(site.name, order, site.parent) for order, site in enumerate(spec.sites)]
+    try:
+        needed = topology.count(spec.topology, nodes)
+    except OverlayError as error:
+        raise RuleError(str(error), "sites") from None
+    room = spec.transit_network.num_addresses // 2
+    if needed > room:
+        raise RuleError(
+            f"{spec.transit_network} holds {room} tunnels, but the topology has {needed} links; take a larger one",
+            "transit_network",
+        )
+
+
+def describe(problem: Mapping[str, Any]) -> tuple[Path, str]:
+    """Where a problem that pydantic found lies, and a message with the next step."""
+    path: Path = tuple(part for part in problem["loc"] if part != "[key]")
+    error = problem.get("ctx", {}).get("error")
+    if isinstance(error, RuleError):
+        return (*path, *error.path), str(error)
+    if problem["type"] == "extra_forbidden":
+        return path, "unknown key; remove it or correct its spelling (docs/specification.schema.json lists all keys)"
+    if problem["type"] == "missing":
+        return path, "is missing; add it"
+    return path, f"{shown(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}; correct it"
+
+
+def dotted(path: Path) -> str:
+    """A path as one reads it: sites[2].name."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{shown(part)[1:-1]}"
+    return text.removeprefix(".")

@@ -1,0 +1,31 @@
+"""What every task returns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Result:
+    """The outcome of a task.
+
+    `difference` lists what was (or, in a dry run, would be) done, one line each; `facts` are JSON-like values for
+    whoever comes next; `replicas` holds the arguments of each task that is to follow in parallel.
+    """
+
+    task: str
+    changed: bool = False
+    difference: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    replicas: list[dict[str, Any]] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)  # for every task that follows
+    preview: tuple[str, bytes] | None = None  # content type and document, for the scheduler's preview
+
+    def to_json(self) -> str:
+        """The result as one JSON string, the form in which it crosses the scheduler."""
+        values = asdict(self)
+        del values["preview"], values["variables"]
+        return json.dumps(values, default=str)
