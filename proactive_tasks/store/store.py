@@ -1,0 +1,31 @@
+"""The store of the overlay's state."""
+
+from __future__ import annotations
+
+import contextlib
+
+from proactive_tasks.overlay.model import Origin
+from proactive_tasks.overlay.spec import OverlaySpec
+from proactive_tasks.store.leases import Leases
+
+
+class Store(Leases):
+    """The state of all overlays, in SQLite or PostgreSQL.
+
+    Every method is one transaction. Every change writes an event; a call that changes nothing writes nothing.
+    """
+
+    def check(self, spec: OverlaySpec) -> None:
+        """Refuse what a deployment of `spec` would refuse: it is rehearsed in a transaction that is then undone.
+
+        Raises:
+            InputError: living sites would be renumbered or moved, no room is left, or prefixes overlap.
+        """
+        with contextlib.suppress(_RehearsedError), self.write(spec.overlay):
+            self.save_spec(spec, "rehearsal")
+            self.bring_in(spec.overlay, spec.sites, Origin.FILE, "rehearsal")
+            raise _RehearsedError
+
+
+class _RehearsedError(Exception):
+    """Undoes the transaction of a rehearsal."""
