@@ -1,0 +1,90 @@
+"""The lab as a provider: gateways are machines on this one, the Internet between them is emulated."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from functools import partial
+from ipaddress import IPv4Address
+
+from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, HostProbe, Progress
+from proactive_tasks.lab.lab import Lab, SiteStatus
+from proactive_tasks.lab.namespaces import socket_in
+from proactive_tasks.lab.network import CONTROLLER
+from proactive_tasks.overlay.model import Site
+from proactive_tasks.probes.echo import reach_from
+
+
+class LabProvider:
+    """Gateways in a lab. See `provider.Provider`."""
+
+    name = "lab"
+
+    def facts(self, overlay: str, site: Site) -> GatewayFacts | None:
+        """What is there for this site."""
+        status = Lab(overlay).status(site.name)
+        return _facts(overlay, status) if status else None
+
+    def difference(self, order: GatewayOrder, facts: GatewayFacts | None) -> list[str]:  # noqa: ARG002 - lab.status knows
+        """What `apply` would do, a line each."""
+        return Lab(order.overlay).difference(order.site)
+
+    def apply(self, order: GatewayOrder, progress: Progress) -> GatewayFacts:
+        """Make what lacks, start what is stopped. The user-data of a machine that has its disk already is not used."""
+        return _facts(order.overlay, Lab(order.overlay).provide(order.site, order.user_data, progress))
+
+    def discard(self, overlay: str, site: Site) -> list[str]:
+        """Give up the machine and its disk; leg, addresses and hosts stay."""
+        lab = Lab(overlay)
+        if lab.status(site.name) is None:
+            return []
+        lab.kill(f"{site.name}/gateway", disk=True)
+        return [f"machine {site.name}/gateway: removed with its disk"]
+
+    def release(self, overlay: str, site: Site, progress: Progress) -> list[str]:
+        """Remove machine, disk, hosts and leg."""
+        return Lab(overlay).release(site.name, progress)
+
+    def leftovers(self, overlay: str) -> list[str]:
+        """Processes, mounts, namespaces and state of the overlay's lab."""
+        return Lab(overlay).leftovers()
+
+    def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:
+        """Connect from the controller's place in the lab's Internet; an OSError is for the caller to retry."""
+        connection = socket_in(Lab(overlay).namespace("controller"))
+        try:
+            connection.settimeout(timeout)
+            connection.connect((str(address), port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def hosts(self, overlay: str, site: Site) -> list[HostProbe]:
+        """The site's hosts, which are namespaces of this machine."""
+        lab = Lab(overlay)
+        status = lab.status(site.name)
+        addresses = status.hosts if status else ()
+        return [
+            HostProbe(name, address, partial(_reach, lab.namespace(name)))
+            for name, address in zip(lab.hosts(site.name), addresses, strict=True)
+        ]
+
+    def controllers(self, overlay: str) -> Sequence[str]:  # noqa: ARG002 - the same in every lab
+        """The controller's place in the lab's Internet."""
+        return [f"{CONTROLLER}/32"]
+
+
+def _reach(namespace: str, targets: Sequence[str], deadline_s: float) -> dict[str, float | None]:
+    return reach_from(partial(socket_in, namespace), targets, deadline_s)
+
+
+def _facts(overlay: str, status: SiteStatus) -> GatewayFacts:
+    return GatewayFacts(
+        machine=f"{overlay}.{status.site}",
+        running=status.running,
+        public_address=status.public_address,
+        wan="wan",
+        lan="lan",
+        user_data_digest=status.user_data_digest,
+    )
