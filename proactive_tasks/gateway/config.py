@@ -1,0 +1,182 @@
+"""A gateway's whole configuration as a pure function of what the store knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from proactive_tasks.overlay.errors import InputError
+from proactive_tasks.overlay.model import INTERFACE_PREFIX
+from proactive_tasks.vpn.backend import (
+    AUTHORITY,
+    CERTIFICATE,
+    REVOCATIONS,
+    Act,
+    Backend,
+    GatewayView,
+    ManagedFile,
+    ManagedUnit,
+)
+from proactive_tasks.vpn.openvpn import OpenVpn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proactive_tasks.overlay.model import Link
+
+__all__ = ["BACKENDS", "Bundle", "GatewayView", "ManagedFile", "ManagedUnit", "initial_files", "render", "static_files"]
+
+ROUTING = "/etc/bird/bird.conf"
+FIREWALL = "/etc/overlay/firewall.nft"
+SYSCTL = "/etc/sysctl.d/60-overlay.conf"
+_UNITS = "/etc/systemd/system"
+_FIREWALL_UNIT = "overlay-firewall.service"
+_NETWORK_UNIT = "overlay-network.service"
+_ROUTING_UNIT = "overlay-routing.service"
+
+BACKENDS: dict[str, Backend] = {"openvpn": OpenVpn()}
+
+_SYSCTL = """\
+# Detours are asymmetric, so the reverse path is checked loosely; the firewall drops spoofed sources.
+net.ipv4.ip_forward = 1
+net.ipv4.conf.all.rp_filter = 2
+net.ipv4.conf.default.rp_filter = 2
+net.ipv4.conf.all.accept_redirects = 0
+net.ipv4.conf.default.accept_redirects = 0
+net.ipv4.conf.all.send_redirects = 0
+net.ipv4.conf.default.send_redirects = 0
+# Receive buffers of tunnels; a container may not set it, hence the dash.
+-net.core.rmem_max = 4194304
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Everything that a gateway is to have: one change."""
+
+    files: tuple[ManagedFile, ...]
+    units: tuple[ManagedUnit, ...]
+    settle_s: float  # how long link detection takes to notice that a change broke a link
+
+
+def render(view: GatewayView) -> Bundle:
+    """Files and units of a gateway. The same view gives the same bytes."""
+    links = _links(view)
+    tunnels = [_backend(link.backend).unit(view, link) for link in links]
+    names = tuple(unit.name for unit in tunnels)
+    files = [
+        *static_files(view.site.wan, [view.spec.network, view.spec.transit_network]),
+        ManagedFile(FIREWALL, _firewall(view), 0o644, (_FIREWALL_UNIT,), Act.RELOAD),
+        ManagedFile(ROUTING, _bird(view), 0o644, (_ROUTING_UNIT,), Act.RELOAD),
+        ManagedFile(AUTHORITY, view.authority, 0o644, names, Act.RESTART),
+        ManagedFile(CERTIFICATE, view.certificate, 0o644, names, Act.RESTART),
+        ManagedFile(REVOCATIONS, view.revocations, 0o644),  # read anew at each handshake
+    ]
+    for name in sorted({link.backend for link in links}):
+        files += _backend(name).shared_files(view)
+    for link in links:
+        files += _backend(link.backend).files(view, link)
+    units = (ManagedUnit(_FIREWALL_UNIT), ManagedUnit(_NETWORK_UNIT), ManagedUnit(_ROUTING_UNIT), *tunnels)
+    settle_s = 1.5 * view.spec.bfd.interval_ms * view.spec.bfd.multiplier / 1000
+    return Bundle(tuple(sorted(files, key=lambda file: file.path)), units, settle_s)
+
+
+def static_files(wan: str, networks: Iterable[IPv4Network]) -> list[ManagedFile]:
+    """The files that depend on no link: unit files and kernel settings."""
+    network_unit = _template("overlay-network.service.j2", wan=wan, networks=list(networks), sysctl=SYSCTL)
+    routing_unit = _template("overlay-routing.service.j2", routing=ROUTING)
+    return [
+        ManagedFile(SYSCTL, _SYSCTL, 0o644, (_NETWORK_UNIT,), Act.RESTART),
+        ManagedFile(f"{_UNITS}/{_NETWORK_UNIT}", network_unit, 0o644, (_NETWORK_UNIT,), Act.RESTART),
+        ManagedFile(f"{_UNITS}/{_FIREWALL_UNIT}", _template("overlay-firewall.service.j2", firewall=FIREWALL)),
+        ManagedFile(f"{_UNITS}/{_ROUTING_UNIT}", routing_unit, 0o644, (_ROUTING_UNIT,), Act.RESTART),
+    ]
+
+
+def initial_files(controllers: Iterable[IPv4Network | str]) -> list[ManagedFile]:
+    """What user-data writes: kernel settings, and a firewall that lets nobody in but the controllers."""
+    content = _template("firewall-initial.nft.j2", controllers=_networks(controllers))
+    return [
+        ManagedFile(SYSCTL, _SYSCTL),
+        ManagedFile(FIREWALL, content),
+        ManagedFile(f"{_UNITS}/{_FIREWALL_UNIT}", _template("overlay-firewall.service.j2", firewall=FIREWALL)),
+    ]
+
+
+def _firewall(view: GatewayView) -> str:
+    ports = [port for link in _links(view) for port in _backend(link.backend).ports(view, link)]
+    prefixes = [prefix for site in view.sites for prefix in site.announced]
+    return _template(
+        "firewall.nft.j2",
+        site=view.site,
+        wan=view.site.wan,
+        lan=view.site.lan,
+        controllers=_networks([*view.spec.controllers, *view.controllers]),
+        overlay=sorted({view.spec.network, *prefixes}),
+        own=sorted(view.site.announced),
+        transit=view.spec.transit_network,
+        ports=ports,
+    )
+
+
+def _bird(view: GatewayView) -> str:
+    network = view.spec.transit_network
+    neighbours = [
+        {
+            "interface": link.interface,
+            "name": (peer := view.peer(link)).name,
+            "asn": peer.asn,
+            "local": link.transit(view.site.name, network),
+            "remote": link.transit(peer.name, network),
+        }
+        for link in _links(view)
+    ]
+    return _template(
+        "bird.conf.j2",
+        site=view.site,
+        own=view.site.announced,
+        router=view.site.options.get("lan_router"),
+        sites=sorted(view.sites, key=lambda site: site.index),
+        bfd=view.spec.bfd,
+        neighbours=neighbours,
+    )
+
+
+def _networks(prefixes: Iterable[IPv4Network | str]) -> list[IPv4Network]:
+    return sorted({IPv4Network(str(prefix)) for prefix in prefixes})
+
+
+def _links(view: GatewayView) -> list[Link]:
+    return sorted(view.links, key=lambda link: link.index)
+
+
+def _backend(name: str) -> Backend:
+    if name not in BACKENDS:
+        raise InputError(f"VPN back end {name!r} is not known: use one of {', '.join(sorted(BACKENDS))}")
+    return BACKENDS[name]
+
+
+def _elements(networks: list[IPv4Network]) -> str:
+    """The elements of an nftables set; the statement is left out when there are none, as the syntax wants it."""
+    return f"        elements = {{ {', '.join(map(str, networks))} }}" if networks else ""
+
+
+def _template(name: str, **values: Any) -> str:
+    return _templates().get_template(name).render(elements=_elements, tunnels=f"{INTERFACE_PREFIX}*", **values)
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(  # noqa: S701 - configuration files, not HTML
+        loader=PackageLoader("proactive_tasks.gateway"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["suffix"] = lambda text, suffix: text + suffix
+    return environment

@@ -1,0 +1,1 @@
+"""Back ends: each turns a link into one point-to-point interface at both gateways."""
