@@ -1,0 +1,263 @@
+"""Reads job descriptors."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote, urlsplit
+
+from lxml import etree
+
+from . import flow, models, schema
+from .support import check_names, check_support
+from .task.substitution import substitute
+from .workflow import Command, Flow, NotSupportedError, RefusedError, Script, TaskSpec, Variable, Workflow, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+SIZE_LIMIT = 10_000_000
+ON_ERROR = ("cancelJob", "suspendTask", "pauseJob", "continueJobExecution", "none")
+LANGUAGES = {"cpython": "cpython", "bash": "bash"}
+SUFFIXES = {".cpy": "cpython", ".sh": "bash", ".bash": "bash"}
+DURATION = re.compile(r"\d+(:\d{1,2}){0,2}")
+
+
+def load(
+    source: Path | bytes, variables: Mapping[str, str] | None = None, credentials: Collection[str] = ()
+) -> Workflow:
+    """Read, check and resolve a job descriptor, with values for its variables.
+
+    Raises:
+        RefusedError: the file cannot be read, or the scheduler would refuse it, or the embedded engine does.
+    """
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                source = file.read(SIZE_LIMIT + 1)
+        except OSError as error:
+            raise RefusedError(f"{error.filename}: {error.strerror}; name a readable workflow file") from error
+    job = _parse(source)
+    schema.validate(job, source)
+    workflow = _Reader(job, dict(variables or {})).workflow()
+    models.check(workflow, credentials)
+    flow.check(workflow)
+    check_names(workflow)
+    return workflow
+
+
+def _parse(source: bytes) -> etree._Element:
+    if len(source) > SIZE_LIMIT:
+        raise RefusedError(f"the workflow is larger than {SIZE_LIMIT // 1_000_000} MB; give tasks their data in files")
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(source, parser)
+    except etree.XMLSyntaxError as error:
+        raise RefusedError(f"At [tag:job] : the workflow is not well-formed XML: {error}") from error
+    if cast("str", root.getroottree().docinfo.doctype):  # type: ignore[union-attr]  # the stubs lack it
+        raise RefusedError("At [tag:job] : a document type declaration is not accepted; take <!DOCTYPE ...> out")
+    return root
+
+
+class _Reader:
+    """Turns the validated document into records; substitutes the job's variables on the way."""
+
+    def __init__(self, job: etree._Element, overrides: dict[str, str]) -> None:
+        self.job = job
+        self.prefix = "{" + (etree.QName(job).namespace or "") + "}"
+        self.variables = self._variables(job)
+        self.unknown = [name for name in overrides if name not in self.variables]
+        for name, value in overrides.items():
+            known = self.variables.get(name)
+            self.variables[name] = Variable(name, value, known.model if known else "")
+        raw = {name: variable.value for name, variable in self.variables.items()}
+        self.values = {name: substitute(value, raw) for name, value in raw.items()}
+        self.variables = {
+            name: Variable(name, self.values[name], self._text(variable.model))
+            for name, variable in self.variables.items()
+        }
+
+    def workflow(self) -> Workflow:
+        check_support(self.job, self.prefix, self._text)
+        tasks = [self._task(element) for element in self._all(self.job, "taskFlow/task")]
+        generic = self._generic(self.job)
+        for where in (generic, *(task.generic for task in tasks)):
+            start_at(where)
+        return Workflow(
+            name=self._attribute(self.job, "name"),
+            variables=self.variables,
+            generic=generic,
+            tasks={task.name: task for task in tasks},
+            project=self._attribute(self.job, "projectName"),
+            priority=self._attribute(self.job, "priority") or "normal",
+            warnings=tuple(f"variable {name!r} is not declared by the workflow: added" for name in self.unknown),
+        )
+
+    def _all(self, element: etree._Element, path: str) -> list[etree._Element]:
+        return element.findall("/".join(self.prefix + step for step in path.split("/")))
+
+    def _one(self, element: etree._Element, path: str) -> etree._Element | None:
+        return element.find("/".join(self.prefix + step for step in path.split("/")))
+
+    def _text(self, value: str) -> str:
+        return substitute(value, self.values)
+
+    def _attribute(self, element: etree._Element, name: str) -> str:
+        return self._text(element.get(name, ""))
+
+    def _variables(self, element: etree._Element) -> dict[str, Variable]:
+        return {
+            variable.get("name", ""): Variable(
+                variable.get("name", ""),
+                variable.get("value", ""),
+                variable.get("model", ""),
+                variable.get("inherited", "false").strip() in ("true", "1"),
+            )
+            for variable in self._all(element, "variables/variable")
+        }
+
+    def _generic(self, element: etree._Element) -> dict[str, str]:
+        return {
+            self._attribute(info, "name"): self._attribute(info, "value")
+            for info in self._all(element, "genericInformation/info")
+        }
+
+    def _task(self, element: etree._Element) -> TaskSpec:
+        retry = self._inherited(element, "taskRetryDelay")
+        variables = {
+            name: Variable(name, self._text(variable.value), self._text(variable.model), variable.inherited)
+            for name, variable in self._variables(element).items()
+        }
+        scripts = {
+            phase: self._script(found, phase)
+            for phase, path in (
+                ("environment", "forkEnvironment/envScript/script"),
+                ("pre", "pre/script"),
+                ("post", "post/script"),
+                ("clean", "cleaning/script"),
+            )
+            if (found := self._one(element, path)) is not None
+        }
+        control = self._one(element, "controlFlow")
+        fork = self._one(element, "forkEnvironment")
+        return TaskSpec(
+            name=element.get("name", ""),
+            line=line_of(element),
+            executable=self._executable(element),
+            depends=tuple(parent.get("ref", "") for parent in self._all(element, "depends/task")),
+            scripts=scripts,
+            flow=None if control is None else self._flow(control),
+            block="none" if control is None else control.get("block", "none"),
+            variables=variables,
+            generic=self._generic(element),
+            on_error=self._on_error(element),
+            executions=max(1, _number(self._inherited(element, "maxNumberOfExecution"))),
+            retry_delay=seconds(retry),
+            walltime=seconds(self._attribute(element, "walltime")) or self._generic_walltime(element),
+            environment={
+                self._attribute(variable, "name"): self._attribute(variable, "value")
+                for variable in self._all(element, "forkEnvironment/SystemEnvironment/variable")
+            },
+            working_directory="" if fork is None else self._attribute(fork, "workingDir"),
+            precious=self._attribute(element, "preciousResult") in ("true", "1"),
+        )
+
+    def _inherited(self, element: etree._Element, name: str) -> str:
+        """An attribute of the task, or the job's."""
+        return self._attribute(element, name) or self._attribute(self.job, name)
+
+    def _generic_walltime(self, element: etree._Element) -> float | None:
+        generic = {**self._generic(self.job), **self._generic(element)}
+        return seconds(generic.get("WALLTIME", ""))
+
+    def _on_error(self, element: etree._Element) -> str:
+        for owner in (element, self.job):
+            value = self._attribute(owner, "onTaskError")
+            if value and value not in ON_ERROR:
+                raise RefusedError(f"At [task={element.get('name')}] : onTaskError {value!r} is not one of {ON_ERROR}")
+            if value not in ("", "none"):
+                return value
+        return "continueJobExecution"
+
+    def _executable(self, element: etree._Element) -> Script | Command:
+        script = self._one(element, "scriptExecutable/script")
+        if script is not None:
+            return self._script(script, "task")
+        command = self._one(element, "nativeExecutable/staticCommand")
+        if command is None:
+            raise NotSupportedError("javaExecutable", line_of(element))
+        arguments = self._all(command, "arguments/argument")
+        words = [self._attribute(word, "value") for word in (command, *arguments)]
+        if any(re.search(r"\$\{?credentials_", word) for word in words):
+            raise NotSupportedError("a credential in the arguments of a native command", line_of(command))
+        return Command(tuple(words), line_of(command))
+
+    def _flow(self, control: etree._Element) -> Flow | None:
+        for kind in ("replicate", "if", "loop"):
+            action = self._one(control, kind)
+            script = None if action is None else self._one(action, "script")
+            if action is not None and script is not None:
+                targets = [action.get(name, "") for name in ("target", "else", "continuation")]
+                return Flow(kind, self._script(script, "flow"), *targets)
+        return None
+
+    def _script(self, script: etree._Element, phase: str) -> Script:
+        code, file = self._one(script, "code"), self._one(script, "file")
+        arguments = tuple(self._attribute(value, "value") for value in script.iter(f"{self.prefix}argument"))
+        if code is not None:
+            text = code.text or ""
+            # of all scripts, only a clean script's text has variables put in
+            text = self._text(text) if phase == "clean" else text
+            return Script(_language(code.get("language", ""), phase, code), text, None, arguments, line_of(code))
+        if file is None:
+            raise NotSupportedError("a script without code or file", line_of(script))
+        path = self._attribute(file, "path")
+        if path:  # the scheduler ignores the attribute `language` here: the extension decides
+            language = SUFFIXES.get(Path(path).suffix, Path(path).suffix or path)
+        else:
+            url = urlsplit(self._attribute(file, "url"))
+            if url.scheme != "file":
+                raise NotSupportedError(f"a script at a URL of scheme {url.scheme!r}", line_of(file))
+            path = unquote(url.path)
+            language = file.get("language") or Path(path).suffix
+        return Script(_language(language, phase, file), None, path, arguments, line_of(file))
+
+
+def _language(name: str, phase: str, element: etree._Element) -> str:
+    language = LANGUAGES.get(name.lower())
+    if language is None:
+        raise NotSupportedError(f"script language {name!r}", line_of(element))
+    if language == "bash" and phase in ("flow", "environment"):
+        raise NotSupportedError(f"a {phase} script in bash", line_of(element))
+    return language
+
+
+def _number(value: str) -> int:
+    return int(value) if value.strip().isdecimal() else 1
+
+
+def seconds(duration: str) -> float | None:
+    """A duration `[[hh:]mm:]ss` in seconds; None for anything else: the scheduler checks only what is written out."""
+    if not DURATION.fullmatch(duration.strip()):
+        return None
+    total = 0
+    for part in duration.strip().split(":"):
+        total = total * 60 + int(part)
+    return float(total) or None
+
+
+def start_at(generic: Mapping[str, str]) -> datetime | None:
+    """The moment before which a task must not start, from the generic information START_AT."""
+    value = generic.get("START_AT")
+    if not value or "$" in value:
+        return None
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except ValueError as error:
+        raise RefusedError(
+            f'Invalid format: "{value}" is malformed at "{value[1:]}"', "JobCreationException"
+        ) from error

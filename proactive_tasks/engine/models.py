@@ -1,0 +1,237 @@
+"""Models of variables (`PA:INTEGER[1,10]`): what the scheduler checks before a job starts, in its words."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from proactive_tasks.store.location import space
+
+from . import cron, dates, spel
+from .task.java import text as java_text
+from .workflow import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from .workflow import Variable, Workflow
+
+RANGE = re.compile(r"([^),]+),([^),]+)|([^),]+)")
+WHOLE = {"INTEGER": ("Integer", 31), "SHORT": ("Short", 15), "LONG": ("Long", 63)}
+REAL = {"FLOAT": "Float", "DOUBLE": "Double"}
+REAL_FORM = re.compile(r"[+-]?(NaN|Infinity|((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)[fFdD]?)")
+BOOLEANS = ("true", "false", "1", "0")
+CATALOG_OBJECT = re.compile(r"[^/]+/[^/]+(/[^/][0-9]{12})?")
+URL_SCHEMES = ("http", "https", "ftp", "file", "jar", "mailto")
+SPACES = ("USER_FILE", "USER_FOLDER", "GLOBAL_FILE", "GLOBAL_FOLDER")
+PATTERNS = {
+    **{name: rf"^(?i:{name})$|^(?i:{name})\[([^)]+)\]$" for name in (*WHOLE, *REAL)},
+    "LIST": r"^(?i:LIST)\(([^)]+)\)$",
+    "REGEXP": r"^(?i:REGEXP)\((.+)\)$",
+    "SPEL": r"^(?i:SPEL)\((.+)\)$",
+    "DATETIME": r"^(?i:DATETIME)\(([^)]+)\)$|^(?i:DATETIME)\(([^)]+)\)\[([^)]+)\]$",
+    "MODEL_FROM_URL": r"^(?i:MODEL_FROM_URL)\((.+)\)$",
+    "CATALOG_OBJECT": r"^(?i:CATALOG_OBJECT)$|^(?i:CATALOG_OBJECT)\(([^)]+)\)$",
+    **{
+        name: rf"^(?i:{name})$"
+        for name in ("BOOLEAN", "CRON", "JSON", "NOT_EMPTY_STRING", "URI", "URL", "HIDDEN", "CREDENTIAL", *SPACES)
+    },
+}
+UNSUPPORTED = ("MODEL_FROM_URL", "CATALOG_OBJECT")
+
+
+def check(workflow: Workflow, credentials: Collection[str] = ()) -> None:
+    """Check every variable of a workflow against its model.
+
+    Raises:
+        RefusedError: with the scheduler's text for the first one that does not fit.
+    """
+    values = workflow.values()
+    for variable in workflow.variables.values():
+        _check(variable, variable.value, values, credentials, "")
+    for task in workflow.tasks.values():
+        for variable in task.variables.values():
+            value = values.get(variable.name, variable.value) if variable.inherited else variable.value
+            _check(variable, value, {**values, variable.name: value}, credentials, f"At [task={task.name}] : ")
+
+
+def _check(variable: Variable, value: str, values: Mapping[str, str], credentials: Collection[str], where: str) -> None:
+    fault = validate(variable.model, value, variable.name, values, credentials)
+    if fault:
+        raise RefusedError(f"At [tag:job] : {where}Variable '{variable.name}': Model {variable.model}: {fault}")
+
+
+def validate(
+    model: str, value: str, name: str = "", values: Mapping[str, str] | None = None, credentials: Collection[str] = ()
+) -> str | None:
+    """Why a value does not fit a model, or the model itself is wrong, in the scheduler's words; None if all is well."""
+    try:
+        return _validate(model, value, name, values or {}, credentials)
+    except ValueError as error:
+        return str(error)
+
+
+def _validate(model: str, value: str, name: str, values: Mapping[str, str], credentials: Collection[str]) -> str | None:
+    expression = model.strip()
+    if not expression.upper().startswith("PA:"):
+        return None
+    optional = expression.endswith("?")
+    expression = expression[3:].removesuffix("?")
+    kind = _kind(expression, model)
+    if optional and kind == "NOT_EMPTY_STRING":
+        return f"Invalid model '{model}': The type 'NOT_EMPTY_STRING' is disallowed to be optional"
+    match = re.fullmatch(PATTERNS[kind], expression, re.DOTALL)
+    if match is None:
+        return f"Model expression {expression} doesn't match the expected pattern: {PATTERNS[kind]}"
+    if optional and not value:
+        return None
+    if kind in UNSUPPORTED:
+        return f"The embedded engine does not support the type '{kind}'"
+    groups = [group for group in match.groups() if group is not None]
+    if kind == "SPEL":
+        return spel.check(groups[0], value, name, values)
+    if kind == "CREDENTIAL":
+        missing = f"Could not find the key named [{value}] in the third-party credentials"
+        return None if value in credentials else missing
+    return _CHECKS[kind](value, kind, groups)
+
+
+def _kind(expression: str, model: str) -> str:
+    """The type at the start of an expression: the longest that it begins with, as the scheduler looks it up."""
+    known = [name for name in PATTERNS if expression.upper().startswith(name)]
+    if not known:
+        raise ValueError(f"Unrecognized type in model '{model.strip()}'")
+    return max(known, key=len)
+
+
+def _number(value: str, kind: str) -> float:
+    if kind in WHOLE:
+        name, bits = WHOLE[kind]
+        if re.fullmatch(r"[+-]?\d+", value) and -(2**bits) <= int(value) < 2**bits:
+            return int(value)
+    else:
+        name = REAL[kind]
+        if REAL_FORM.fullmatch(value.strip()):
+            return float(value.strip().rstrip("fFdD") if "n" not in value else value)
+    raise ValueError(f"Invalid value, {name} value expected but received '{value}'")
+
+
+def _check_number(value: str, kind: str, groups: list[str]) -> str | None:
+    number = _number(value, kind)
+    if not groups:
+        return None
+    low, high = _range(groups[0], kind, lambda text: _number(text, kind))
+    if low <= number <= high:
+        return None
+    return f"Expected value should be in range [{java_text(low)}‥{java_text(high)}], received {java_text(number)}"
+
+
+def _range(expression: str, kind: str, read: Callable[[str], float]) -> tuple[float, float]:
+    """The bounds of `low,high` or of a single `low`."""
+    match = RANGE.fullmatch(expression)
+    if match is None:
+        raise ValueError(f"Expression '{expression}' does not match ^([^),]+)$|^([^),]+),([^),]+)$")
+    try:
+        low, high = (read(match[1]), read(match[2])) if match[3] is None else (read(match[3]), float("inf"))
+    except ValueError as error:
+        raise ValueError(f"Illegal {kind} range expression '{expression}', {error}") from error
+    if low > high:
+        raise ValueError(f"Illegal {kind} range expression '{expression}', Invalid range: [{low}‥{high}]")
+    return low, high
+
+
+def _check_boolean(value: str, _kind: str, _groups: list[str]) -> str | None:
+    return None if value.lower() in BOOLEANS else f"Invalid value, Boolean value expected but received '{value}'"
+
+
+def _check_list(value: str, _kind: str, groups: list[str]) -> str | None:
+    allowed = [item.strip() for item in groups[0].split(",")]
+    if value in allowed:
+        return None
+    return f"Expected value should be one of [{', '.join(allowed)}], received '{value}'"
+
+
+def _check_regexp(value: str, _kind: str, groups: list[str]) -> str | None:
+    try:
+        fits = re.fullmatch(groups[0], value)
+    except re.error as error:
+        return f"{str(error)[:1].upper()}{str(error)[1:]}"
+    return None if fits else f"Expected value should match regular expression {groups[0]} , received {value}"
+
+
+def _check_cron(value: str, _kind: str, _groups: list[str]) -> str | None:
+    try:
+        cron.parse(value)
+    except ValueError as error:
+        return f"Expected value should be a valid cron expression, received '{value}', error: {error}"
+    return None
+
+
+def _check_json(value: str, _kind: str, _groups: list[str]) -> str | None:
+    if not value.strip():
+        return None
+    try:
+        json.JSONDecoder().raw_decode(value.lstrip())  # the scheduler reads one value, and not what follows it
+    except json.JSONDecodeError as error:
+        word = re.match(r"[A-Za-z_$][\w$]*", value.lstrip()[error.pos :])
+        if word:
+            return f"Invalid JSON: Unrecognized token '{word[0]}': was expecting "
+        return f"Invalid JSON: {error.msg} (line: {error.lineno}, column: {error.colno})"
+    except RecursionError:
+        return "Invalid JSON: nested too deeply"
+    return None
+
+
+def _check_not_empty(value: str, _kind: str, _groups: list[str]) -> str | None:
+    return None if value.strip() else "Expected value should not be blank."
+
+
+def _check_uri(value: str, _kind: str, _groups: list[str]) -> str | None:
+    valid = re.fullmatch(r"(?:[^\s<>\"{}|\\^`%]|%[0-9A-Fa-f]{2})*", value)
+    return None if valid else f"{value} is not a valid URI."
+
+
+def _check_url(value: str, _kind: str, _groups: list[str]) -> str | None:
+    return None if urlsplit(value).scheme in URL_SCHEMES else f"{value} is not a valid URL."
+
+
+def _check_datetime(value: str, _kind: str, groups: list[str]) -> str | None:
+    moment = dates.parse(groups[0], value)
+    if len(groups) == 1:
+        return None
+    bounds = [dates.parse(groups[0], bound.strip()) for bound in groups[1].split(",")]
+    low, high = (dates.EARLIEST, *bounds)[-2:]
+    if low <= moment <= high:
+        return None
+    shown = [dates.show(each) for each in (low, high, moment)]
+    return f"Expected value should be in range [{shown[0]}‥{shown[1]}], received {shown[2]}"
+
+
+def _check_space(value: str, kind: str, _groups: list[str]) -> str | None:
+    which, what = kind.lower().split("_")
+    path = space(which) / value
+    inside = path.resolve().is_relative_to(space(which).resolve())
+    found = inside and (path.is_dir() if what == "folder" else path.is_file())
+    return None if found and value else f"Could not find the {what} path '{value}' in the {which} data space."
+
+
+def _fits(_value: str, _kind: str, _groups: list[str]) -> str | None:
+    return None
+
+
+_CHECKS: dict[str, Callable[[str, str, list[str]], str | None]] = {
+    **dict.fromkeys((*WHOLE, *REAL), _check_number),
+    **dict.fromkeys(SPACES, _check_space),
+    "BOOLEAN": _check_boolean,
+    "LIST": _check_list,
+    "REGEXP": _check_regexp,
+    "CRON": _check_cron,
+    "JSON": _check_json,
+    "NOT_EMPTY_STRING": _check_not_empty,
+    "URI": _check_uri,
+    "URL": _check_url,
+    "DATETIME": _check_datetime,
+    "HIDDEN": _fits,
+}

@@ -1,0 +1,90 @@
+"""What a runner has to know to execute a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proactive_tasks.store.location import space
+
+from .job import system_variables
+from .process import interpreter
+from .task.java import JavaMap, encode, text
+from .task.substitution import substitute
+from .workflow import Command, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .job import Job, Task
+
+SPACES = {
+    "cachespace": "cache",
+    "userspace": "user",
+    "globalspace": "global",
+    "inputspace": "user",
+    "outputspace": "user",
+}
+
+
+def specify(job: Job, task: Task, root: Path, credentials: Mapping[str, str]) -> dict[str, Any]:
+    """The specification of one execution, which works in a folder of its own below `root`."""
+    spec = task.spec
+    local = root / "local"
+    progress = root / "progress"
+    system = {**system_variables(job, task), "PA_TASK_PROGRESS_FILE": str(progress)}
+    variables = job.initial_variables(task, system)
+    known = {**{str(key): text(value) for key, value in variables.items()}, "LOCALSPACE": str(local)}
+    generic = {**job.workflow.generic, **spec.generic}
+    generic = {substitute(key, known): substitute(value, known) for key, value in generic.items()}
+    cwd = substitute(spec.working_directory, known) or str(local)
+    return {
+        "root": str(root),
+        "cwd": cwd,
+        "walltime": spec.walltime,
+        "keep_processes": generic.get("DISABLE_PTK", "").lower() == "true",
+        "python": interpreter(generic.get("PYTHON_COMMAND", "")),
+        "environment": {
+            **{name: text(value) for name, value in system.items()},
+            **{name: substitute(value, known) for name, value in spec.environment.items()},
+        },
+        "phases": _phases(task, known),
+        "state": {
+            "variables": encode(variables),
+            "genericInformation": encode(JavaMap(generic)),
+            "credentials": encode(JavaMap(credentials)),
+            "resultMap": ["m"],
+            "resultMetadata": ["m"],
+            "results": [_result(source) for source in job.sources(task)],
+            "progress": str(progress),
+            "spaces": {"localspace": str(local), **{name: str(space(folder)) for name, folder in SPACES.items()}},
+        },
+    }
+
+
+def _phases(task: Task, known: Mapping[str, str]) -> dict[str, Any]:
+    scripts: dict[str, Script | Command] = {**task.spec.scripts, "task": task.spec.executable}
+    if task.spec.flow:
+        scripts["flow"] = task.spec.flow.script
+    return {name: _phase(script, known) for name, script in scripts.items()}
+
+
+def _phase(script: Script | Command, known: Mapping[str, str]) -> dict[str, Any]:
+    if isinstance(script, Command):
+        return {"language": "native", "command": list(script.words)}
+    return {
+        "language": script.language,
+        "text": script.text,
+        "file": script.file,
+        "arguments": [substitute(argument, known) for argument in script.arguments],
+    }
+
+
+def _result(source: Task) -> dict[str, Any]:
+    return {
+        "id": str(source.number),
+        "name": source.name,
+        "error": source.error,
+        "value": source.value,
+        "metadata": source.metadata,
+    }

@@ -1,0 +1,76 @@
+"""What the embedded engine refuses, by name and line, although a scheduler would run it."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from .task.bindings import UNSUPPORTED
+from .workflow import NotSupportedError, Script, Workflow, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lxml import etree
+
+ELEMENTS = (
+    "inputSpace",
+    "outputSpace",
+    "globalSpace",
+    "userSpace",
+    "inputFiles",
+    "outputFiles",
+    "topology",
+    "selection",
+    "javaExecutable",
+)
+ATTRIBUTES = {"runAsMe": ("false", "0", ""), "numberOfNodes": ("1", ""), "preciousLogs": ("false", "0", "")}
+
+
+def check_support(job: etree._Element, prefix: str, resolve: Callable[[str], str]) -> None:
+    """Refuse elements and attributes that would change what a task does and are not supported.
+
+    What only concerns the Java machine around a task (jvmArgs, javaHome, additionalClasspath, fork) has no counterpart
+    here and is left aside.
+
+    Raises:
+        NotSupportedError: with the name and the line of the first one.
+    """
+    for element in job.iter(f"{prefix}*"):
+        name = str(element.tag).removeprefix(prefix)
+        if name in ELEMENTS:
+            raise NotSupportedError(f"element <{name}>", line_of(element))
+        for attribute, accepted in ATTRIBUTES.items():
+            value = resolve(element.get(attribute, ""))
+            if value not in accepted:
+                raise NotSupportedError(f'attribute {attribute}="{value}"', line_of(element))
+
+
+def check_names(workflow: Workflow) -> None:
+    """Refuse cpython scripts that use a service of the scheduler which is not there.
+
+    Raises:
+        NotSupportedError: with the name and the line of the first use.
+    """
+    for script in _scripts(workflow):
+        if script.language != "cpython" or not any(name in (script.text or "") for name in UNSUPPORTED):
+            continue
+        try:
+            tree = ast.parse(script.text or "")
+        except (SyntaxError, ValueError):
+            continue  # the task fails with Python's own message, as it does under a scheduler
+        assigned = {
+            node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id in UNSUPPORTED and node.id not in assigned:
+                raise NotSupportedError(f"{node.id} in a script", script.line + node.lineno - 1)
+
+
+def _scripts(workflow: Workflow) -> Iterator[Script]:
+    for task in workflow.tasks.values():
+        yield from task.scripts.values()
+        if isinstance(task.executable, Script):
+            yield task.executable
+        if task.flow:
+            yield task.flow.script
