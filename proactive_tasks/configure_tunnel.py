@@ -1,0 +1,112 @@
+"""Bring one gateway to what the store wants of it: all its tunnels, firewall, routing, certificates."""
+
+from __future__ import annotations
+
+import time
+
+from proactive_tasks.gateway.access import open_session
+from proactive_tasks.gateway.config import render
+from proactive_tasks.overlay.errors import LinkError, OverlayError
+from proactive_tasks.overlay.model import Link, LinkState, SiteState
+from proactive_tasks.overlay.result import Result
+from proactive_tasks.pki.issuing import current
+from proactive_tasks.scheduler.context import Context
+from proactive_tasks.vpn.backend import GatewayView
+
+LISTENERS_WAIT_S = 4.0
+"""How long a dialer waits for its listeners; a dialer that starts before its listener costs a second or two."""
+
+
+def configure_tunnel(context: Context, *, overlay: str, site: str, dry_run: bool = False) -> Result:
+    """Send a gateway the difference between its files and what the store wants, as one bundle over one connection.
+
+    Args:
+        context: store, vault and drivers.
+        overlay: which.
+        site: whose gateway.
+        dry_run: only tell.
+
+    Returns:
+        The files and units that changed, and under `facts["links"]` the state of each link end.
+
+    Raises:
+        GatewayError: the gateway does not answer or refused the change; it stands as it did before.
+        LinkError: some of its links did not come back, and were put back as they were; the others have their change.
+    """
+    with context.store.lease(f"gateway/{overlay}/{site}", context.job):
+        try:
+            return _configure(context, overlay, site, dry_run=dry_run)
+        except OverlayError as error:
+            if not dry_run:
+                context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
+            raise
+
+
+def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> Result:
+    known = context.store.site(overlay, site)
+    with open_session(context.store, overlay, known, context.driver(known.provider), context.vault) as session:
+        links = context.store.links(overlay, site)
+        config = render(view(context, overlay, site, links))
+        difference = session.difference(config)
+        result = Result("configure_tunnel", difference=[f"{site}: {line}" for line in difference])
+        if dry_run:
+            return result
+        context.progress(30, f"{site}: {len(difference)} changes" if difference else f"{site}: nothing to change")
+        if difference:
+            session.apply(config, phase=1)
+        for link in links:
+            if link.listener == site and not link.listening:
+                context.store.update_link(overlay, link.a, link.b, context.actor, listening=True)
+        if difference:
+            _await_listeners(context, overlay, site)
+            names = {link.interface: link.name for link in links}
+            if failed := session.apply(config, phase=2).failed:
+                lines = [f"link {names.get(interface, interface)} {why}" for interface, why in failed.items()]
+                raise LinkError(f"gateway {site}: {'; '.join(lines)}")
+        result.changed = bool(difference)
+        result.facts = {"site": site, "links": {link.name: str(link.state) for link in links}}
+    for link in links:
+        if link.state is LinkState.PLANNED:
+            context.store.update_link(overlay, link.a, link.b, context.actor, state=LinkState.CONNECTING)
+    context.store.update_site(overlay, site, context.actor, state=SiteState.CONNECTED, error="")
+    return result
+
+
+def view(context: Context, overlay: str, site: str, links: list[Link]) -> GatewayView:
+    """All that the gateway's configuration depends on, out of the store."""
+    store = context.store
+    authority = store.authority(overlay)
+    sites = store.sites(overlay)
+    known = next(entry for entry in sites if entry.name == site)
+    certificates = store.certificates(overlay)
+    leaf = current(certificates).get(site)
+    if authority is None or leaf is None:
+        raise OverlayError(f"site {site}: it has no certificate yet; run the deployment again")
+    return GatewayView(
+        spec=store.spec(overlay),
+        site=known,
+        sites=[entry for entry in sites if entry.state is not SiteState.RELEASING],
+        links=links,
+        certificate=leaf.pem,
+        authority=authority.certificate,
+        revocations=authority.crl,
+        revoked={
+            entry.name: [leaf.serial for leaf in certificates if leaf.site == entry.name and leaf.revoked_at]
+            for entry in sites
+        },
+        controllers=context.driver(known.provider).controllers(overlay),
+    )
+
+
+def _await_listeners(context: Context, overlay: str, site: str) -> None:
+    """Wait until the listeners of the links that this gateway dials are there, or will not be there in time."""
+    deadline = time.monotonic() + LISTENERS_WAIT_S
+    while time.monotonic() < deadline:
+        failed = {entry.name for entry in context.store.sites(overlay) if entry.state is SiteState.ERROR}
+        if all(
+            link.listening or link.listener in failed
+            for link in context.store.links(overlay, site)
+            if link.dialer == site
+        ):
+            return
+        time.sleep(0.05)

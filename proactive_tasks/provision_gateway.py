@@ -1,0 +1,102 @@
+"""Make a site's gateway, or find it, and have it make its keys."""
+
+from __future__ import annotations
+
+from proactive_tasks.clouds.provider import GatewayOrder
+from proactive_tasks.gateway.access import open_session, private_key
+from proactive_tasks.gateway.userdata import new_host_key, user_data
+from proactive_tasks.overlay.errors import GatewayError, OverlayError
+from proactive_tasks.overlay.model import Site, SiteState
+from proactive_tasks.overlay.result import Result
+from proactive_tasks.scheduler.context import Context
+
+BOOT_S = 180.0
+"""How long a new machine may take until it answers."""
+
+
+def provision_gateway(context: Context, *, overlay: str, site: str, dry_run: bool = False) -> Result:
+    """Make the machine with its user-data; at the first connection replace its seeded host key; get its request.
+
+    Args:
+        context: store, vault and drivers.
+        overlay: which.
+        site: whose gateway.
+        dry_run: only tell.
+
+    Returns:
+        What was made.
+
+    Raises:
+        ProviderError: the provider refused or failed.
+        GatewayError: the machine does not answer, or not as itself.
+    """
+    with context.store.lease(f"gateway/{overlay}/{site}", context.job):
+        known = context.store.site(overlay, site)
+        try:
+            return _provision(context, overlay, known, dry_run=dry_run)
+        except OverlayError as error:
+            if not dry_run:
+                context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
+            raise
+
+
+def _provision(context: Context, overlay: str, site: Site, *, dry_run: bool) -> Result:
+    driver = context.driver(site.provider)
+    facts = driver.facts(overlay, site)
+    if facts is not None and not site.host_key:
+        raise GatewayError(
+            f"site {site.name}: its provider holds a gateway of that name whose host key this store does not know; "
+            "restore the store from its backup, or remove the machine (overlayctl scale-in), then deploy again"
+        )
+    result = Result("provision_gateway", facts={"site": site.name})
+    order = GatewayOrder(overlay, site, _seed(context, overlay, site, dry_run=dry_run) if facts is None else b"")
+    result.difference = driver.difference(order, facts)
+    if dry_run and (result.difference or facts is None):
+        return result
+    if result.difference or facts is None:
+        context.progress(10, f"{site.name}: {'changing' if facts else 'making'} the gateway")
+        facts = driver.apply(order, lambda line: context.progress(30, f"{site.name}: {line}"))
+    fields = {"machine": facts.machine, "public_address": facts.public_address, "wan": facts.wan, "lan": facts.lan}
+    if not dry_run:
+        context.store.update_site(overlay, site.name, context.actor, **fields)
+    known = context.store.site(overlay, site.name)
+    if not (known.request and not known.host_key_seeded):
+        result.difference += [] if dry_run else _introduce(context, overlay, known)
+    if known.state in {SiteState.ALLOCATED, SiteState.ERROR} and not dry_run:
+        context.store.update_site(overlay, site.name, context.actor, state=SiteState.PROVISIONED, error="")
+    result.changed = bool(result.difference)
+    return result
+
+
+def _seed(context: Context, overlay: str, site: Site, *, dry_run: bool) -> bytes:
+    """User-data with a new host key in it; its public half is recorded before any machine can show it."""
+    private, public = new_host_key()
+    if not dry_run:
+        context.store.update_site(overlay, site.name, context.actor, host_key=public, host_key_seeded=True, request="")
+    driver = context.driver(site.provider)
+    controllers = [*map(str, context.store.spec(overlay).controllers), *driver.controllers(overlay)]
+    key = private_key(context.store, overlay, context.vault)
+    return user_data(overlay, site, f"ssh-ed25519 {key.get_base64()}", private, controllers)
+
+
+def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
+    """The first connection: a host key that user-data never held, and the gateway's own key and request."""
+    driver = context.driver(site.provider)
+    with open_session(context.store, overlay, site, driver, context.vault, BOOT_S) as session:
+        context.progress(70, f"{site.name}: the gateway answers")
+        session.ready(BOOT_S)
+        request = session.make_key(site.name)
+        done = [f"gateway {site.name}: key made, request sent"]
+        if site.host_key_seeded:
+            # Both keys are recorded until the gateway has switched, so that a crash on either side locks nobody out.
+            fresh = session.prepare_host_key()
+            both = "\n".join(dict.fromkeys([site.host_key, fresh]))
+            context.store.update_site(overlay, site.name, context.actor, host_key=both)
+            session.switch_host_key()
+            done.append(f"gateway {site.name}: seeded host key replaced")
+            context.store.update_site(
+                overlay, site.name, context.actor, host_key=fresh, host_key_seeded=False, request=request
+            )
+        else:
+            context.store.update_site(overlay, site.name, context.actor, request=request)
+    return done

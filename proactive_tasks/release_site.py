@@ -1,0 +1,52 @@
+"""Remove everything that was made for a site, and prove it gone."""
+
+from __future__ import annotations
+
+from proactive_tasks.overlay.errors import InputError, ProviderError
+from proactive_tasks.overlay.model import SiteState
+from proactive_tasks.overlay.result import Result
+from proactive_tasks.scheduler.context import Context
+
+
+def leaving_sites(context: Context, *, overlay: str = "") -> Result:
+    """List the sites that are on their way out, as replicas: each is to be released."""
+    overlay = context.overlay(overlay)
+    names = [site.name for site in context.store.sites(overlay) if site.state is SiteState.RELEASING]
+    return Result("leaving_sites", replicas=[{"overlay": overlay, "site": name} for name in names])
+
+
+def all_sites(context: Context, *, overlay: str) -> Result:
+    """Set all sites of an overlay on their way out.
+
+    Raises:
+        InputError: the overlay was not named, or is not there.
+    """
+    if not overlay:
+        raise InputError("which overlay is to be destroyed? Name it")
+    overlay = context.overlay(overlay)
+    for site in context.store.sites(overlay):
+        context.store.start_release(overlay, site.name, context.actor)
+    return leaving_sites(context, overlay=overlay)
+
+
+def release_site(context: Context, *, overlay: str, site: str) -> Result:
+    """Remove a site's machines and networks from its provider, then its record from the store.
+
+    Args:
+        context: store and drivers.
+        overlay: which.
+        site: the site that leaves.
+
+    Raises:
+        ProviderError: something of it could not be removed; the record stays, so that the next run goes on.
+    """
+    if site not in {known.name for known in context.store.sites(overlay)}:
+        return Result("release_site", facts={"site": site})
+    with context.store.lease(f"gateway/{overlay}/{site}", context.job):
+        known = context.store.site(overlay, site)
+        driver = context.driver(known.provider)
+        removed = driver.release(overlay, known, lambda line: context.progress(50, line))
+        if driver.facts(overlay, known) is not None:
+            raise ProviderError(f"site {site}: its gateway is still there after its release; run this again")
+        context.store.drop_site(overlay, site, context.actor)
+    return Result("release_site", changed=True, difference=removed, facts={"site": site})

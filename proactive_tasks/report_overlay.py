@@ -1,0 +1,45 @@
+"""Draw up the report of an overlay."""
+
+from __future__ import annotations
+
+from textwrap import indent
+
+from proactive_tasks.overlay.errors import LinkError
+from proactive_tasks.overlay.result import Result
+from proactive_tasks.reports.overview import overview
+from proactive_tasks.reports.page import page
+from proactive_tasks.reports.tables import text
+from proactive_tasks.scheduler.context import Context
+
+
+def report_overlay(
+    context: Context,
+    *,
+    overlay: str = "",
+    brought: list[str] | None = None,
+    unreached: list[str] | None = None,
+    dry_run: bool = False,
+) -> Result:
+    """Tell how the overlay stands, as a table in the log and as an HTML page.
+
+    Args:
+        context: the store.
+        overlay: whose report.
+        brought: the sites that this job brings in; those that other jobs are still bringing in are not its faults.
+        unreached: pairs of machines that did not reach each other, as the verification found them.
+        dry_run: a job that changed nothing has nothing to be judged by.
+
+    Returns:
+        The page as preview, the figures as facts.
+
+    Raises:
+        LinkError: a site, a link or a pair is not as wanted; the message names each.
+    """
+    if dry_run:
+        return Result("report_overlay", warnings=["nothing was done: this was a dry run"])
+    view = overview(context.store, context.overlay(overlay))
+    print(indent(text(view), "  "))
+    faults = view.faults(brought) + list(unreached or [])
+    if faults:
+        raise LinkError(f"overlay {view.overlay} is not as wanted: {'; '.join(faults)}")
+    return Result("report_overlay", facts=view.as_json(), preview=("text/html", page(view)))
