@@ -1,0 +1,160 @@
+"""The commands that change an overlay: each checks its input, then runs a workflow on the embedded engine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proactive_tasks.console.outcome import Outcome
+from proactive_tasks.overlay.errors import InputError, SecretError
+from proactive_tasks.overlay.model import Origin
+from proactive_tasks.overlay.spec import load_spec, site_spec
+from proactive_tasks.scheduler.context import PASSPHRASE, Context, passphrase_of
+from proactive_tasks.store import Store
+from proactive_tasks.store.jobs import INTERRUPTED, Jobs
+
+if TYPE_CHECKING:
+    from proactive_tasks.engine.process import ForkServer
+
+
+def context(store: Store) -> Context:
+    """A task's surroundings, for what the command line itself reads."""
+    return Context(store=store, passphrase=passphrase, progress=lambda _percent, _line: None)
+
+
+@cache
+def passphrase() -> str:
+    """The passphrase from the environment, else asked on the terminal."""
+    try:
+        return passphrase_of({})
+    except SecretError:
+        if not sys.stdin.isatty():
+            raise
+    import getpass
+
+    return getpass.getpass("passphrase of the overlay's keys: ")
+
+
+def workflow(name: str) -> Path:
+    """The job descriptor of that name, as it is installed or stands in a checkout."""
+    from importlib.resources import files
+
+    for folder in (Path(__file__).parents[2] / "workflows", Path(str(files("proactive_tasks"))) / "workflows"):
+        if (folder / f"{name}.xml").is_file():
+            return folder / f"{name}.xml"
+    raise InputError(f"workflow {name}: not installed with this package; install it again")
+
+
+def run(store: Store, server: ForkServer, name: str, variables: dict[str, str]) -> Outcome:
+    """Run a workflow of the package; its progress goes to standard error."""
+    from proactive_tasks.console.progress import Progress
+    from proactive_tasks.engine.run import run as run_workflow
+
+    overlay = variables.get("OVERLAY", "")
+    if overlay and overlay in store.overlays():
+        context(store).vault(overlay)  # a wrong passphrase is told before anything starts
+    _free_dead_jobs(store)
+    with Progress(name, details=False) as progress:
+        job = run_workflow(
+            workflow(name),
+            variables,
+            store=store,
+            credentials={PASSPHRASE: passphrase()},
+            observer=progress,
+            server=server,
+        )
+    return Outcome.of(job, progress.lines, store, overlay)
+
+
+def _free_dead_jobs(store: Store) -> None:
+    """Free the locks of jobs whose engine was killed, so that the next run need not wait for them to end."""
+    for job in Jobs(store).jobs():
+        if job.status == INTERRUPTED:
+            store.free_leases(f"job {job.id}")
+
+
+def deploy(store: Store, server: ForkServer, file: Path, *, prune: bool) -> Outcome:
+    """Run Deploy_Overlay with a specification; with `prune`, then take out the sites that left it."""
+    spec = load_spec(file)
+    if spec.overlay in store.overlays():
+        context(store).vault(spec.overlay)
+    outcome = run(store, server, "Deploy_Overlay", {"SPEC": file.read_text(encoding="utf-8"), "OVERLAY": spec.overlay})
+    gone = (
+        [site.name for site in store.sites(spec.overlay) if site.origin is Origin.FILE and spec.site(site.name) is None]
+        if outcome.succeeded and prune
+        else []
+    )
+    if gone:
+        return run(
+            store, server, "Scale_In_Overlay", {"OVERLAY": spec.overlay, "SITES": json.dumps(gone), "ORIGIN": ""}
+        )
+    return outcome
+
+
+def new_site(
+    store: Store,
+    overlay: str,
+    site: str,
+    provider: str,
+    region: str,
+    hosts: int,
+    options: list[str],
+    origin: str,
+) -> dict[str, str]:
+    """The variables of a scale-out, checked.
+
+    Raises:
+        InputError: a value does not do; nothing was changed.
+    """
+    from proactive_tasks.clouds import driver
+
+    name = context(store).overlay(overlay)
+    given = {}
+    for option in options:
+        key, separator, value = option.partition("=")
+        if not separator:
+            raise InputError(f"option {option!r}: write NAME=VALUE, e.g. --option delay_ms=20")
+        given[key] = _literal(value)
+    if origin not in {Origin.ELASTIC, Origin.PLAN}:
+        raise InputError(f"origin {origin!r}: a scale-out is asked for by elastic or plan")
+    site_spec(name=site, provider=provider, region=region, hosts=hosts, options=given)
+    driver(provider)
+    return {
+        "OVERLAY": name,
+        "SITE": site,
+        "PROVIDER": provider,
+        "REGION": region,
+        "HOSTS": str(hosts),
+        "OPTIONS": json.dumps(given),
+        "ORIGIN": origin,
+    }
+
+
+def leaving_sites(store: Store, overlay: str, sites: list[str], origin: str) -> dict[str, str]:
+    """The variables of a scale-in, checked."""
+    from proactive_tasks.retire_sites import check_leaving
+
+    if origin not in {"", Origin.ELASTIC, Origin.PLAN}:
+        raise InputError(f"origin {origin!r}: elastic, plan, or nothing for a person")
+    name = context(store).overlay(overlay)
+    leaving = check_leaving(context(store), name, sites, Origin(origin) if origin else None)
+    return {"OVERLAY": name, "SITES": json.dumps(leaving), "ORIGIN": origin}
+
+
+def known_site(store: Store, overlay: str, site: str) -> dict[str, str]:
+    """The variables of a repair, checked."""
+    from proactive_tasks.retire_sites import check_leaving
+
+    name = context(store).overlay(overlay)
+    check_leaving(context(store), name, [site], None)
+    return {"OVERLAY": name, "SITE": site}
+
+
+def _literal(value: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

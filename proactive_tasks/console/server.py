@@ -1,0 +1,31 @@
+"""The process that the tasks of a command come from, made before the command's own imports: both load at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from proactive_tasks.engine.process import ForkServer
+from proactive_tasks.scheduler import EMBEDDED
+from proactive_tasks.store.location import default_store_url
+
+PRELOAD = (
+    "proactive_tasks.scheduler.binding",
+    "proactive_tasks.allocate_subnet",
+    "proactive_tasks.provision_gateway",
+    "proactive_tasks.issue_certs",
+    "proactive_tasks.configure_tunnel",
+    "proactive_tasks.verify_overlay",
+    "proactive_tasks.measure_link",
+    "proactive_tasks.report_overlay",
+    "proactive_tasks.clouds.lab",
+    "proactive_tasks.gateway.session",
+)
+"""What the engine's task processes find imported already."""
+
+
+def fork_server(preload: Sequence[str] = PRELOAD) -> ForkServer:
+    """The process that the engine's tasks come from. Start it early: it imports what they need meanwhile."""
+    os.environ.setdefault("OVERLAY_STORE", default_store_url())
+    os.environ[EMBEDDED] = "true"
+    return ForkServer(preload)
