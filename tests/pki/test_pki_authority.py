@@ -104,11 +104,12 @@ def handshake(tmp_path, authority, server, client, *, server_name, revocations=N
         made.load_verify_locations(cadata=authority.certificate)
         made.verify_mode = ssl.CERT_REQUIRED
         if revocations:
-            (tmp_path / "revoked.pem").write_text(revocations)
             made.load_verify_locations(tmp_path / "revoked.pem")
             made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         return made
 
+    if revocations:
+        (tmp_path / "revoked.pem").write_text(revocations)
     left, right = socket.socketpair()
     left.settimeout(5)
     right.settimeout(5)
