@@ -12,6 +12,8 @@ from proactive_tasks.overlay.errors import SpecificationError
 MAX_DEPTH = 16
 """Nesting beyond any sensible specification."""
 
+DEEP = f"it is nested deeper than {MAX_DEPTH} levels; flatten it"
+
 Path = tuple[str | int, ...]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -51,6 +53,8 @@ class _Reader:
                 raise self.error(self.line(self.loader.peek_event()), "a second document; keep one per file")
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
+            if "nesting" in (error.problem or ""):  # newer parsers have a limit of their own, and may read ahead
+                raise self.error(line, DEEP) from error
             raise self.error(line, f"it is not valid YAML: {error.problem}; correct that line") from error
         except yaml.YAMLError as error:
             raise self.error(1, "it holds characters that YAML does not allow; save it as plain UTF-8 text") from error
@@ -67,7 +71,7 @@ class _Reader:
         if getattr(event, "tag", None) is not None:
             raise self.error(line, f"a tag ({event.tag}) is not accepted; write a plain value")
         if len(path) > MAX_DEPTH:
-            raise self.error(line, f"it is nested deeper than {MAX_DEPTH} levels; flatten it")
+            raise self.error(line, DEEP)
         if isinstance(event, yaml.ScalarEvent):
             return self.scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
