@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, collapse_addresses
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -116,8 +116,8 @@ def _firewall(view: GatewayView) -> str:
         wan=view.site.wan,
         lan=view.site.lan,
         controllers=_networks([*view.spec.controllers, *view.controllers]),
-        overlay=sorted({view.spec.network, *prefixes}),
-        own=sorted(view.site.announced),
+        overlay=_networks([view.spec.network, *prefixes]),
+        own=_networks(view.site.announced),
         transit=view.spec.transit_network,
         ports=ports,
     )
@@ -147,7 +147,8 @@ def _bird(view: GatewayView) -> str:
 
 
 def _networks(prefixes: Iterable[IPv4Network | str]) -> list[IPv4Network]:
-    return sorted({IPv4Network(str(prefix)) for prefix in prefixes})
+    """The fewest prefixes that cover the same addresses."""
+    return list(collapse_addresses(IPv4Network(str(prefix)) for prefix in prefixes))
 
 
 def _links(view: GatewayView) -> list[Link]:
@@ -160,13 +161,13 @@ def _backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def _elements(networks: list[IPv4Network]) -> str:
-    """The elements of an nftables set; the statement is left out when there are none, as the syntax wants it."""
-    return f"        elements = {{ {', '.join(map(str, networks))} }}" if networks else ""
+def _each(networks: list[IPv4Network], rule: str) -> str:
+    """A rule of the firewall for each of some prefixes."""
+    return "\n        ".join(rule.format(network) for network in networks)
 
 
 def _template(name: str, **values: Any) -> str:
-    return _templates().get_template(name).render(elements=_elements, tunnels=f"{INTERFACE_PREFIX}*", **values)
+    return _templates().get_template(name).render(each=_each, tunnels=f"{INTERFACE_PREFIX}*", **values)
 
 
 @cache

@@ -23,6 +23,7 @@ from proactive_tasks.gateway.session import connect
 from proactive_tasks.lab import Lab
 from proactive_tasks.lab.namespaces import socket_in
 from proactive_tasks.lab.requirements import missing
+from proactive_tasks.lab.traffic import EchoStream
 from proactive_tasks.overlay.errors import GatewayError, GatewayUnreachableError, HostKeyError
 from proactive_tasks.pki import authority as pki
 from proactive_tasks.probes import echo
@@ -265,6 +266,13 @@ def test_hosts_reach_the_internet_masqueraded(field):
     assert None not in answers.values()
     assert any(f"IP {field.sites[0].public_address} > " in line for line in seen)
     assert not any("IP 10." in line for line in seen)
+
+
+def test_a_firewall_that_is_loaded_anew_loses_no_packet(field):
+    target = str(field.sites[0].subnet.network_address + 1)
+    stream = EchoStream.start(field.lab.namespace(f"{field.sites[1].name}/host1"), target, 0.001)
+    field.shell(0, "for _ in $(seq 200); do nft -f /etc/overlay/firewall.nft || exit 1; done")
+    assert stream.stop().lost == 0
 
 
 def test_a_spoofed_source_is_dropped(field):
