@@ -76,14 +76,26 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgresql_url(postgresql: str) -> Iterator[str]:
-    """The URL of an empty database."""
-    name = f"t{uuid.uuid4().hex}"
+def new_postgresql_url(postgresql: str) -> Iterator[Callable[[], str]]:
+    """Makes an empty database, as often as it is called; the URL of that."""
     host = postgresql.split(maxsplit=1)[0].removeprefix("host=")
+    names: list[str] = []
     with closing(psycopg.connect(f"{postgresql} dbname=postgres", autocommit=True)) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        yield f"postgresql://postgres@/{name}?host={host}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+        def make() -> str:
+            names.append(f"t{uuid.uuid4().hex}")
+            connection.execute(f"CREATE DATABASE {names[-1]}".encode())
+            return f"postgresql://postgres@/{names[-1]}?host={host}"
+
+        yield make
+        for name in names:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
+    """The URL of an empty database."""
+    return new_postgresql_url()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

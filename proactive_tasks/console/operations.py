@@ -12,7 +12,7 @@ from proactive_tasks.console.outcome import Outcome
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec, site_spec
-from proactive_tasks.scheduler.context import PASSPHRASE, Context, passphrase_of
+from proactive_tasks.scheduler.context import PASSPHRASE, VAULT_KEY, Context, passphrase_of
 from proactive_tasks.store import Store
 from proactive_tasks.store.jobs import INTERRUPTED, Jobs
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proactive_tasks.engine.process import ForkServer
 
 
+@cache
 def context(store: Store) -> Context:
     """A task's surroundings, for what the command line itself reads."""
     return Context(store=store, passphrase=passphrase, progress=lambda _percent, _line: None)
@@ -54,15 +55,16 @@ def run(store: Store, server: ForkServer, name: str, variables: dict[str, str]) 
     from proactive_tasks.engine.run import run as run_workflow
 
     overlay = variables.get("OVERLAY", "")
-    if overlay and overlay in store.overlays():
-        context(store).vault(overlay)  # a wrong passphrase is told before anything starts
+    credentials = {PASSPHRASE: passphrase()}
+    if overlay and overlay in store.overlays():  # a wrong passphrase is told before anything starts
+        credentials[VAULT_KEY] = context(store).vault(overlay).key.hex()
     _free_dead_jobs(store)
     with Progress(name, details=False) as progress:
         job = run_workflow(
             workflow(name),
             variables,
             store=store,
-            credentials={PASSPHRASE: passphrase()},
+            credentials=credentials,
             observer=progress,
             server=server,
         )
@@ -79,8 +81,6 @@ def _free_dead_jobs(store: Store) -> None:
 def deploy(store: Store, server: ForkServer, file: Path, *, prune: bool) -> Outcome:
     """Run Deploy_Overlay with a specification; with `prune`, then take out the sites that left it."""
     spec = load_spec(file)
-    if spec.overlay in store.overlays():
-        context(store).vault(spec.overlay)
     outcome = run(store, server, "Deploy_Overlay", {"SPEC": file.read_text(encoding="utf-8"), "OVERLAY": spec.overlay})
     gone = (
         [site.name for site in store.sites(spec.overlay) if site.origin is Origin.FILE and spec.site(site.name) is None]

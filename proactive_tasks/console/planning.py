@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from proactive_tasks.clouds import driver
-from proactive_tasks.configure_tunnel import configure_tunnel
 from proactive_tasks.console.operations import context
 from proactive_tasks.overlay.errors import OverlayError
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.spec import OverlaySpec, load_spec
-from proactive_tasks.provision_gateway import provision_gateway
 from proactive_tasks.reports.tables import render, table
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
@@ -93,6 +91,9 @@ def _objects(store: Store, spec: OverlaySpec, *, prune: bool) -> list[dict[str, 
 
 def _gateways(surroundings: Context, overlay: str) -> list[str]:
     """What the living gateways lack, asked of all at once; a gateway that does not answer says so in a line."""
+    from proactive_tasks.configure_tunnel import configure_tunnel
+    from proactive_tasks.provision_gateway import provision_gateway
+
     if overlay not in surroundings.store.overlays():
         return []
     names = [site.name for site in surroundings.store.sites(overlay) if site.ready]

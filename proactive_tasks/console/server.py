@@ -20,6 +20,7 @@ PRELOAD = (
     "proactive_tasks.report_overlay",
     "proactive_tasks.clouds.lab",
     "proactive_tasks.gateway.session",
+    "sqlalchemy.dialects.sqlite",
 )
 """What the engine's task processes find imported already."""
 

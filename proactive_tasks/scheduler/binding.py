@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from proactive_tasks.overlay.errors import InputError, OverlayError, StoreUnavailableError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler import EMBEDDED
-from proactive_tasks.scheduler.context import PASSPHRASE, Context, passphrase_of
+from proactive_tasks.scheduler.context import PASSPHRASE, VAULT_KEY, Context, passphrase_of
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import default_store_url
 
@@ -46,6 +46,7 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
                 actor=f"job {variables.get('PA_JOB_ID') or '-'} {name}",
                 job=f"job {variables.get('PA_JOB_ID') or '-'}",
                 passphrase=lambda: passphrase_of({PASSPHRASE: _credential(bindings, PASSPHRASE)}),
+                vault_key=bytes.fromhex(_credential(bindings, VAULT_KEY)),
                 progress=_progress,
             )
             outcome = task(context, **arguments(task, bindings))

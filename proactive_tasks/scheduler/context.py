@@ -21,6 +21,10 @@ PASSPHRASE = "OVERLAY_PASSPHRASE"  # noqa: S105 - the name of a credential, not 
 """Third-party credential, or environment variable, that opens the vault; `..._FILE` names a file that holds it."""
 
 
+VAULT_KEY = "OVERLAY_VAULT_KEY"
+"""Credential with a vault's derived key, in hexadecimal: the embedded engine's tasks need not derive it once more."""
+
+
 def _say(_percent: int, line: str) -> None:
     print(line, flush=True)
 
@@ -36,13 +40,14 @@ class Context:
     actor: str = "overlayctl"
     job: str = "overlayctl"
     passphrase: Callable[[], str] = field(default=lambda: passphrase_of({}), repr=False)
+    vault_key: bytes = field(default=b"", repr=False)
     progress: Callable[[int, str], None] = _say
     _vaults: dict[str, Vault] = field(default_factory=dict, repr=False)
 
     def vault(self, overlay: str) -> Vault:
         """The overlay's vault; opened once, since the key derivation is slow on purpose."""
         if overlay not in self._vaults:
-            self._vaults[overlay] = self.store.vault(overlay, self.passphrase())
+            self._vaults[overlay] = self.store.vault(overlay, self.passphrase(), self.vault_key)
         return self._vaults[overlay]
 
     def driver(self, provider: str) -> Provider:

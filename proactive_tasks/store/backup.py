@@ -23,7 +23,7 @@ from proactive_tasks.store import (
 )
 from proactive_tasks.store.base import Base, Moment
 from proactive_tasks.store.database import head
-from proactive_tasks.store.vault import SALT, Vault, new_salt
+from proactive_tasks.store.vault import SALT, Vault, derive, new_salt
 
 MAGIC = b"network overlay backup 1\n"
 LEFT_OUT = frozenset({"leases"})
@@ -38,7 +38,7 @@ def backup(store: Store, path: Path, passphrase: str) -> None:
         SecretError: the passphrase is empty.
     """
     salt = new_salt()
-    vault = Vault(passphrase, salt)
+    vault = Vault(derive(passphrase, salt))
     with store.read() as session:
         tables = {table.name: list(_rows(session, table)) for table in _tables()}
     content = json.dumps({"revision": head(), "tables": tables}, separators=(",", ":")).encode()
@@ -87,7 +87,7 @@ def _content(path: Path, passphrase: str) -> Any:
         raise InputError(f"backup {path}: is not a backup of this package; name another file")
     salt, sealed = data[len(MAGIC) : len(MAGIC) + SALT], data[len(MAGIC) + SALT :]
     try:
-        return json.loads(zlib.decompress(Vault(passphrase, salt).open(sealed, "backup")))
+        return json.loads(zlib.decompress(Vault(derive(passphrase, salt)).open(sealed, "backup")))
     except SecretError as error:
         raise SecretError(f"backup {path}: the passphrase is wrong or empty, or the file was damaged") from error
 

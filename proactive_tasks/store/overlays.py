@@ -22,7 +22,7 @@ from proactive_tasks.store.tables import (
     SiteRow,
     SpecificationRow,
 )
-from proactive_tasks.store.vault import Vault, new_salt
+from proactive_tasks.store.vault import Vault, derive, new_salt
 
 FIXED = ("network", "transit_network", "provider_bits", "deployment_bits", "host_bits", "providers")
 """What the numbers of living sites rest on."""
@@ -99,8 +99,13 @@ class Overlays(Events):
             )
             happened(session, actor, overlay, "overlay", overlay, "delete")
 
-    def vault(self, overlay: str, passphrase: str) -> Vault:
+    def vault(self, overlay: str, passphrase: str, key: bytes = b"") -> Vault:
         """The vault that seals the overlay's secrets. Its first use settles the passphrase.
+
+        Args:
+            overlay: whose.
+            passphrase: what its key is derived from.
+            key: one that was derived before, to save the time; passed over if it is not this vault's.
 
         Raises:
             UnknownObjectError: no such overlay.
@@ -110,19 +115,19 @@ class Overlays(Events):
             row = known(session, overlay)
         if row.salt is None:
             salt = new_salt()
-            fresh = Vault(passphrase, salt)
+            fresh = Vault(derive(passphrase, salt))
             with self.write(overlay) as session:
                 row = known(session, overlay)
                 if row.salt is None:  # nobody was faster
                     row.salt, row.check = salt, fresh.seal(CHECK, "check")
                     return fresh
-        vault = Vault(passphrase, row.salt or b"")
-        try:
-            vault.open(row.check or b"", "check")
-        except SecretError:
+        if key and (derived := Vault(key)).opens(row.check or b"", "check"):
+            return derived
+        vault = Vault(derive(passphrase, row.salt or b""))
+        if not vault.opens(row.check or b"", "check"):
             raise SecretError(
                 f"overlay {overlay}: was deployed with another passphrase; set that one as OVERLAY_PASSPHRASE"
-            ) from None
+            )
         return vault
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+from sqlalchemy.orm import configure_mappers
+
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import OverlaySpec
 from proactive_tasks.store.leases import Leases
@@ -29,3 +31,6 @@ class Store(Leases):
 
 class _RehearsedError(Exception):
     """Undoes the transaction of a rehearsal."""
+
+
+configure_mappers()  # now and once, not in every process that is forked from this one

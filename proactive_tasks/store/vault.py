@@ -22,13 +22,22 @@ def new_salt() -> bytes:
     return os.urandom(SALT)
 
 
-class Vault:
-    """Seals and opens bytes under one passphrase: scrypt, then AES-256-GCM with the purpose as associated data."""
+def derive(passphrase: str, salt: bytes) -> bytes:
+    """The key that a passphrase gives, slowly on purpose.
 
-    def __init__(self, passphrase: str, salt: bytes) -> None:
-        if not passphrase:
-            raise SecretError("the overlay's passphrase is empty; set the credential OVERLAY_PASSPHRASE")
-        key = Scrypt(salt=salt, length=32, n=COST, r=BLOCK, p=PARALLEL).derive(passphrase.encode())
+    Raises:
+        SecretError: the passphrase is empty.
+    """
+    if not passphrase:
+        raise SecretError("the overlay's passphrase is empty; set the credential OVERLAY_PASSPHRASE")
+    return Scrypt(salt=salt, length=32, n=COST, r=BLOCK, p=PARALLEL).derive(passphrase.encode())
+
+
+class Vault:
+    """Seals and opens bytes under one derived key: AES-256-GCM with the purpose as associated data."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
         self._cipher = AESGCM(key)
 
     def seal(self, data: bytes, purpose: str) -> bytes:
@@ -50,3 +59,11 @@ class Vault:
                 f"the sealed {purpose} does not open: the passphrase is wrong, or the data was damaged; "
                 "pass the passphrase that the overlay was deployed with"
             ) from None
+
+    def opens(self, sealed: bytes, purpose: str) -> bool:
+        """Whether `sealed` was sealed with this key, for this purpose."""
+        try:
+            self.open(sealed, purpose)
+        except SecretError:
+            return False
+        return True

@@ -213,6 +213,16 @@ def test_the_vault_opens_for_the_first_passphrase_only(store: Store) -> None:
         store.vault("presto", "right").open(sealed, "ssh")
 
 
+def test_a_key_that_was_derived_before_opens_the_vault_and_another_s_is_passed_over(store: Store) -> None:
+    deployed(store)
+    vault = store.vault("presto", "right")
+    sealed = vault.seal(b"key", "ca")
+    assert store.vault("presto", "not asked for", vault.key).open(sealed, "ca") == b"key"
+    assert store.vault("presto", "right", bytes(32)).open(sealed, "ca") == b"key"
+    with pytest.raises(SecretError, match="another passphrase"):
+        store.vault("presto", "wrong", bytes(32))
+
+
 def test_no_secret_stands_in_events_or_in_the_file_in_clear(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/s.db") as store:
         deployed(store)
@@ -238,12 +248,7 @@ def test_a_backup_restored_elsewhere_is_the_same_living_overlay(
     store.add_measurements("presto", [Measurement("paris--rome", "rome", "rtt", True, 1.5, "ms", "echo", NOON)])
     backup(store, tmp_path / "file", "secret")
     assert b"paris" not in (tmp_path / "file").read_bytes()
-    if target == "sqlite":
-        url = f"sqlite:///{tmp_path}/new.db"
-    elif "sqlite" in store.url:
-        url = request.getfixturevalue("postgresql_url")
-    else:
-        pytest.skip("from PostgreSQL to PostgreSQL is covered by the two ways across")
+    url = f"sqlite:///{tmp_path}/new.db" if target == "sqlite" else request.getfixturevalue("new_postgresql_url")()
     with Store.open(url) as fresh:
         with pytest.raises(SecretError, match="wrong"):
             restore(fresh, tmp_path / "file", "guess")
