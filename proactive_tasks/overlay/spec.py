@@ -31,9 +31,9 @@ class _Part(BaseModel):
 class Bfd(_Part):
     """How fast a dead link is noticed (RFC 5880): after `multiplier` packets, one each `interval_ms`, are missing."""
 
-    interval_ms: int = Field(300, strict=True, ge=10, le=60_000)
+    interval_ms: int = Field(180, strict=True, ge=10, le=60_000)
     """Milliseconds between two packets."""
-    multiplier: int = Field(3, strict=True, ge=2, le=50)
+    multiplier: int = Field(5, strict=True, ge=2, le=50)
     """So many packets missed in a row mean that the link is dead."""
 
 

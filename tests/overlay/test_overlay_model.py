@@ -273,7 +273,7 @@ def test_a_plan_tells_what_differs() -> None:
     wanted = spec_of(["a"], bfd={"interval_ms": 50})
     broken = difference(wanted, [replace(site, state=SiteState.ERROR, hosts=3)], before=spec_of(["a"]))
     assert [str(change) for change in broken.changes] == [
-        "change overlay o (bfd {'interval_ms': 300, 'multiplier': 3} -> {'interval_ms': 50, 'multiplier': 3})",
+        "change overlay o (bfd {'interval_ms': 180, 'multiplier': 5} -> {'interval_ms': 50, 'multiplier': 5})",
         "change site a (hosts 3 -> 0, state error -> connected)",
         "keep subnet a (prefix 10.250.0.0/24)",
     ]

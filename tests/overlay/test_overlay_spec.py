@@ -23,7 +23,7 @@ def test_a_short_specification_means_the_defaults() -> None:
     spec = load_spec(sites("name: paris, provider: lab"))
     assert (spec.network, spec.transit_network) == (IPv4Network("10.0.0.0/8"), IPv4Network("100.64.0.0/10"))
     assert (spec.topology, spec.vpn, spec.cooldown_s) == ("mesh", "openvpn", 3600)
-    assert (spec.bfd.interval_ms, spec.bfd.multiplier) == (300, 3)
+    assert (spec.bfd.interval_ms, spec.bfd.multiplier) == (180, 5)
     assert (spec.split.provider_bits, spec.split.deployment_bits, spec.split.host_bits) == (8, 8, 8)
     assert spec.sites[0].hosts == 0
 
