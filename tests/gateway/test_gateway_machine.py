@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
+import socket
 import subprocess
 import threading
 import time
@@ -273,6 +275,37 @@ def test_a_firewall_that_is_loaded_anew_loses_no_packet(field):
     stream = EchoStream.start(field.lab.namespace(f"{field.sites[1].name}/host1"), target, 0.001)
     field.shell(0, "for _ in $(seq 200); do nft -f /etc/overlay/firewall.nft || exit 1; done")
     assert stream.stop().lost == 0
+
+
+def test_ssh_is_admitted_from_the_controller_alone(field):
+    address = field.sites[0].public_address
+    field.provider.dial(LAB, address, 22, 5).close()
+    knock = f"timeout 1 bash -c '</dev/tcp/{address}/22'; echo $?"
+    assert field.shell(1, knock).strip() == "124"  # no answer at all, though the address answers pings
+    assert field.shell(1, f"ping -c 1 -W 1 {address}")
+
+
+def refused(field, number):
+    return int(re.search(r"packets (\d+)", field.shell(number, "nft list counter inet overlay refused"))[1])
+
+
+def test_a_tunnel_s_port_is_admitted_from_its_peer_alone(field):
+    link = next(link for link in field.make_mesh(field.sites) if field.sites[2].name not in {link.a, link.b})
+    listener = next(number for number, site in enumerate(field.sites) if site.name == link.listener)
+    before = refused(field, listener)
+    field.shell(2, f"bash -c 'echo knock > /dev/udp/{field.sites[listener].public_address}/{link.port}'")
+    eventually(lambda: refused(field, listener) > before)
+
+
+def test_tcp_between_sites_starts_with_segments_that_fit_the_tunnel(field):
+    make, listen = field.host_socket(0), field.host_socket(1)
+    with make() as client, listen() as server:
+        server.bind(("0.0.0.0", 0))
+        server.listen()
+        client.settimeout(5)
+        client.connect((str(field.sites[1].subnet.network_address + 1), server.getsockname()[1]))
+        segment = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    assert segment <= config.BACKENDS["openvpn"].mtu(1500) - 20 - 20
 
 
 def test_a_spoofed_source_is_dropped(field):
