@@ -176,15 +176,21 @@ def measure(
 
 
 @app.command(epilog="Example: overlayctl maintain, once a day")
-def maintain(overlay: OverlayOption = "", output: OutputOption = Output.TABLE) -> None:
-    """Renew certificates and revocation list where their time has come."""
+def maintain(
+    overlay: OverlayOption = "",
+    new_authority: Annotated[
+        bool, typer.Option("--new-authority", help="Let the authority give way now; two further runs complete that.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Renew certificates, revocation list and authority where their time has come."""
     from proactive_tasks.console.server import fork_server
 
     with fork_server() as server, _store() as store:
         from proactive_tasks.console import operations
 
         name = operations.context(store).overlay(overlay)
-        _finish(output, operations.run(store, server, "Maintain_Overlay", {"OVERLAY": name, "CRON": ""}))
+        _finish(output, operations.maintain(store, server, name, new_authority=new_authority))
 
 
 @app.command(epilog="Example: overlayctl destroy --overlay demo --yes")

@@ -46,6 +46,7 @@ def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> R
     known = context.store.site(overlay, site)
     with open_session(context.store, overlay, known, context.driver(known.provider), context.vault) as session:
         links = context.store.links(overlay, site)
+        trusts = max((authority.number for authority in context.store.authorities(overlay)), default=0)
         config = render(view(context, overlay, site, links))
         difference = session.difference(config)
         result = Result("configure_tunnel", difference=[f"{site}: {line}" for line in difference])
@@ -68,19 +69,19 @@ def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> R
     for link in links:
         if link.state is LinkState.PLANNED:
             context.store.update_link(overlay, link.a, link.b, context.actor, state=LinkState.CONNECTING)
-    context.store.update_site(overlay, site, context.actor, state=SiteState.CONNECTED, error="")
+    context.store.update_site(overlay, site, context.actor, state=SiteState.CONNECTED, error="", trusts=trusts)
     return result
 
 
 def view(context: Context, overlay: str, site: str, links: list[Link]) -> GatewayView:
     """All that the gateway's configuration depends on, out of the store."""
     store = context.store
-    authority = store.authority(overlay)
+    authorities = store.authorities(overlay)
     sites = store.sites(overlay)
     known = next(entry for entry in sites if entry.name == site)
     certificates = store.certificates(overlay)
     leaf = current(certificates).get(site)
-    if authority is None or leaf is None:
+    if not authorities or leaf is None:
         raise OverlayError(f"site {site}: it has no certificate yet; run the deployment again")
     return GatewayView(
         spec=store.spec(overlay),
@@ -88,8 +89,8 @@ def view(context: Context, overlay: str, site: str, links: list[Link]) -> Gatewa
         sites=[entry for entry in sites if entry.state is not SiteState.RELEASING],
         links=links,
         certificate=leaf.pem,
-        authority=authority.certificate,
-        revocations=authority.crl,
+        authority="".join(each.certificate for each in authorities),
+        revocations="".join(each.crl for each in authorities),
         revoked={
             entry.name: [leaf.serial for leaf in certificates if leaf.site == entry.name and leaf.revoked_at]
             for entry in sites

@@ -7,20 +7,24 @@ from proactive_tasks.pki.issuing import issue
 from proactive_tasks.scheduler.context import Context
 
 
-def maintain_overlay(context: Context, *, overlay: str = "") -> Result:
-    """Issue anew the certificates and the revocation list whose time has come.
+def maintain_overlay(context: Context, *, overlay: str = "", new_authority: bool = False) -> Result:
+    """Issue anew the certificates and the revocation list whose time has come, and the authority's successor.
 
     Args:
         context: store and vault.
         overlay: which.
+        new_authority: let the authority give way to a new one, whatever its age. The next runs complete that.
 
     Returns:
-        As replicas, the gateways to configure: all of them if anything was issued, else none.
+        As replicas, the gateways to configure: all of them if anything was issued or one lacks an authority, else none.
     """
     overlay = context.overlay(overlay)
     with context.store.lease(f"pki/{overlay}", context.job):
-        done = issue(context.store, overlay, context.vault, context.actor)
+        done = issue(context.store, overlay, context.vault, context.actor, new_authority=new_authority)
     result = Result("maintain_overlay", changed=bool(done), difference=done or ["nothing is due"])
     result.facts = {"overlay": overlay}
-    result.replicas = context.each_gateway(overlay) if done else []
+    newest = max((authority.number for authority in context.store.authorities(overlay)), default=0)
+    lacking = any(site.trusts < newest for site in context.store.sites(overlay) if site.ready)
+    result.replicas = context.each_gateway(overlay) if done or lacking else []
+    result.variables = {"NEW_AUTHORITY": "false"}  # asked for once, not at each turn of the loop
     return result

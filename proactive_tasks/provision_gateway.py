@@ -85,7 +85,7 @@ def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
     with open_session(context.store, overlay, site, driver, context.vault, BOOT_S) as session:
         context.progress(70, f"{site.name}: the gateway answers")
         session.ready(BOOT_S)
-        request = session.make_key(site.name)
+        request = session.make_key(site.name, context.store.spec(overlay).key_algorithm)
         done = [f"gateway {site.name}: key made, request sent"]
         if site.host_key_seeded:
             # Both keys are recorded until the gateway has switched, so that a crash on either side locks nobody out.

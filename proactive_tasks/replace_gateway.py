@@ -40,6 +40,7 @@ def replace_gateway(context: Context, *, overlay: str = "", site: str) -> Result
             host_key="",
             host_key_seeded=True,
             request="",
+            trusts=0,
         )
         for link in context.store.links(overlay, site):
             fields = {"state": LinkState.CONNECTING, "listening": link.listening and link.listener != site}

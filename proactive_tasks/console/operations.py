@@ -94,6 +94,12 @@ def deploy(store: Store, server: ForkServer, file: Path, *, prune: bool) -> Outc
     return outcome
 
 
+def maintain(store: Store, server: ForkServer, overlay: str, *, new_authority: bool) -> Outcome:
+    """Run Maintain_Overlay once."""
+    variables = {"OVERLAY": overlay, "CRON": "", "NEW_AUTHORITY": str(new_authority).lower()}
+    return run(store, server, "Maintain_Overlay", variables)
+
+
 def new_site(
     store: Store,
     overlay: str,

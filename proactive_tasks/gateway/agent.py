@@ -23,6 +23,10 @@ _KEY = "/etc/overlay/pki/key.pem"
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 _NEXT_HOST_KEY = "/etc/ssh/.overlay_next_host_key"
 _PROGRAMS = ("/usr/sbin/openvpn", "/usr/sbin/bird", "/usr/sbin/nft", "/usr/bin/openssl", "/usr/sbin/tc")
+_ALGORITHMS = {
+    "ecdsa": ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
+    "rsa": ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"),
+}
 
 Operation = Callable[..., Any]
 
@@ -43,13 +47,13 @@ class Agent:
             "missing": [name for name in _PROGRAMS if not self.machine.path(name).exists()],
         }
 
-    def make_key(self, site: str) -> str:
+    def make_key(self, site: str, algorithm: str) -> str:
         """The gateway's private key, made if there is none, and a request for a certificate of `site`, PEM."""
         key = self.machine.path(_KEY)
         if not key.exists():
             key.parent.mkdir(parents=True, exist_ok=True)
             key.parent.chmod(0o755)
-            made = self.machine.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+            made = self.machine.run("openssl", "genpkey", *_ALGORITHMS[algorithm])
             self.machine.write(_KEY, made, 0o600)
         return self.machine.run("openssl", "req", "-new", "-sha256", "-key", str(key), "-subj", f"/CN={site}")
 

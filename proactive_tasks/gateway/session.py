@@ -215,9 +215,9 @@ class GatewaySession:
             time.sleep(0.5)
         return facts
 
-    def make_key(self, site: str) -> str:
-        """The certificate request of the gateway's own key, PEM; the key is made if there is none."""
-        return str(self._ask("make_key", 20, site=site))
+    def make_key(self, site: str, algorithm: str = "ecdsa") -> str:
+        """The certificate request of the gateway's own key, PEM; the key, ecdsa or rsa, is made if there is none."""
+        return str(self._ask("make_key", 20, site=site, algorithm=algorithm))
 
     def prepare_host_key(self) -> str:
         """The public line of a new host key, made on the gateway but not yet shown to anyone."""

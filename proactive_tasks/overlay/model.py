@@ -70,6 +70,7 @@ class Site:
     host_key: str = ""  # OpenSSH public key line, without comment
     host_key_seeded: bool = True  # still the key that user-data brought
     request: str = ""  # the gateway's certificate request, PEM
+    trusts: int = 0  # number of the newest authority that its gateway has
     order: int = 0  # place in the sequence of arrivals
     parent: str | None = None  # in a tree, where the specification names one
 

@@ -95,6 +95,8 @@ class OverlaySpec(_Part):
     """The back end of the tunnels."""
     cipher: Literal["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"] = "AES-256-GCM"
     """The tunnels' cipher."""
+    key_algorithm: Literal["ecdsa", "rsa"] = "ecdsa"
+    """Keys of authority and gateways: ECDSA P-256, or RSA of 3072 bits. Those that are there already stay."""
     controllers: tuple[Prefix, ...] = ()
     """Where SSH to the gateways may come from."""
     bfd: Bfd = Bfd()

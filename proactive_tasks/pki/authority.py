@@ -57,9 +57,9 @@ class RevocationList:
 
 
 def make_authority(
-    overlay: str, now: datetime, *, algorithm: str = "ecdsa", life: timedelta = AUTHORITY_LIFE
+    overlay: str, now: datetime, *, number: int = 1, algorithm: str = "ecdsa", life: timedelta = AUTHORITY_LIFE
 ) -> Authority:
-    """A new authority for an overlay: ECDSA P-256, or RSA when `algorithm` is "rsa".
+    """A new authority for an overlay, its `number`th: ECDSA P-256, or RSA when `algorithm` is "rsa".
 
     Raises:
         PkiError: the algorithm is neither.
@@ -68,7 +68,7 @@ def make_authority(
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, overlay),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"{overlay} authority"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"{overlay} authority {number}"),
         ]
     )
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -195,6 +195,14 @@ def revocations_due(pem: str, certificates: Iterable[Certificate], now: datetime
     if renewal_due(known.last_update_utc, next_update, now):
         return f"a third of its life is left, until {next_update:%Y-%m-%d}"
     return ""
+
+
+def issued_by(certificate: Certificate, authority: str) -> bool:
+    """Whether a leaf bears the key identifier of this authority (PEM)."""
+    leaf = x509.load_pem_x509_certificate(certificate.pem.encode())
+    named = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    issuer = x509.load_pem_x509_certificate(authority.encode())
+    return named == issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
 def validity(pem: str) -> tuple[datetime, datetime]:

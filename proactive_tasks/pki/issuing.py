@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from proactive_tasks.overlay.model import Certificate
+from proactive_tasks.overlay.model import Certificate, Site
 from proactive_tasks.pki.authority import (
     SEAL_PURPOSE,
     Authority,
     certificate_due,
+    issued_by,
     make_authority,
+    renewal_due,
     revocations_due,
     sign_request,
     sign_revocations,
+    validity,
 )
 from proactive_tasks.store import Store, records
 from proactive_tasks.store.vault import Vault
-
-
-def certificates_due(store: Store, overlay: str, now: datetime) -> dict[str, str]:
-    """The ready sites that need a certificate, and why; no secret is needed to tell."""
-    held = current(store.certificates(overlay))
-    return {
-        site.name: why
-        for site in store.sites(overlay)
-        if site.ready and (why := certificate_due(held.get(site.name), site.request, now))
-    }
 
 
 def current(certificates: Iterable[Certificate]) -> dict[str, Certificate]:
@@ -35,35 +29,89 @@ def current(certificates: Iterable[Certificate]) -> dict[str, Certificate]:
     return {leaf.site: leaf for leaf in sorted(valid, key=lambda leaf: leaf.not_before)}
 
 
-def issue(store: Store, overlay: str, vault: Callable[[str], Vault], actor: str) -> list[str]:
-    """Issue what is due: authority, certificates, revocation list. Returns a line for each; none when nothing is due.
+def issue(
+    store: Store,
+    overlay: str,
+    vault: Callable[[str], Vault],
+    actor: str,
+    *,
+    new_authority: bool = False,
+    now: datetime | None = None,
+) -> list[str]:
+    """Issue what is due: authority, certificates, revocation lists. Returns a line for each; none when nothing is due.
 
-    The vault is opened only when something is to be signed.
+    An authority gives way to the next in three steps, each at the next call after the one before is done: the new one
+    is made, and the gateways trust both; when all do, it signs, and every leaf is issued anew; when the last leaf of
+    the old one is past, that is forgotten. The vault is opened only when something is to be made or signed.
+
+    Args:
+        store: where what is issued is kept.
+        overlay: whose.
+        vault: opens the overlay's vault.
+        actor: who stands in the events.
+        new_authority: let the authority give way now, not only in the last third of its life.
+        now: the moment that everything is judged by; by the clock unless given.
     """
-    now = datetime.now(UTC)
-    known = store.authority(overlay)
-    due = certificates_due(store, overlay, now)
+    now = now or datetime.now(UTC)
+    sites = store.sites(overlay)
     done = []
-    if known is None:
-        made = make_authority(overlay, now)
-        known = records.Authority(made.certificate, vault(overlay).seal(made.key, SEAL_PURPOSE))
-        store.save_authority(overlay, known, actor)
-        done.append(f"authority of {overlay}: made")
-    authority: Authority | None = None
-    requests = {site.name: site.request for site in store.sites(overlay)}
-    for name, why in due.items():
-        authority = authority or _opened(known, vault(overlay))
-        leaf = sign_request(authority, overlay, name, requests[name], now)
-        store.add_certificate(overlay, leaf, actor)
-        done.append(f"certificate of {name}: issued until {leaf.not_after:%Y-%m-%d} ({why})")
+    authorities = store.authorities(overlay)
+    settled = not authorities or authorities[-1] is _signer(authorities, sites)
+    if not authorities or (settled and (new_authority or _ages(authorities[-1], now))):
+        authorities.append(_next(store, overlay, vault, authorities, now, actor))
+        done.append(f"authority {authorities[-1].number} of {overlay}: made")
+    signer = _signer(authorities, sites)
+    held = current(store.certificates(overlay))
+    for site in sites:
+        if site.ready and (why := _due(held.get(site.name), site, signer, now)):
+            leaf = sign_request(_opened(signer, vault(overlay)), overlay, site.name, site.request, now)
+            store.add_certificate(overlay, leaf, actor)
+            done.append(f"certificate of {site.name}: issued until {leaf.not_after:%Y-%m-%d} ({why})")
     certificates = store.certificates(overlay)
-    if why := revocations_due(known.crl, certificates, now):
-        authority = authority or _opened(known, vault(overlay))
-        signed = sign_revocations(authority, certificates, known.crl_number + 1, now)
-        record = records.Authority(known.certificate, known.sealed_key, signed.pem, signed.number, signed.next_update)
-        store.save_authority(overlay, record, actor)
-        done.append(f"revocation list number {signed.number}: issued ({why})")
+    for authority in authorities:
+        own = [leaf for leaf in certificates if issued_by(leaf, authority.certificate)]
+        if authority.number < signer.number and all(leaf.not_after < now or leaf.revoked_at for leaf in own):
+            store.drop_authority(overlay, authority.number, actor)
+            done.append(f"authority {authority.number} of {overlay}: forgotten, its last certificate is past")
+        elif why := revocations_due(authority.crl, own, now):
+            signed = sign_revocations(_opened(authority, vault(overlay)), own, authority.crl_number + 1, now)
+            record = replace(authority, crl=signed.pem, crl_number=signed.number, crl_next_update=signed.next_update)
+            store.save_authority(overlay, record, actor)
+            done.append(f"revocation list number {signed.number}: issued ({why})")
     return done
+
+
+def _signer(authorities: Sequence[records.Authority], sites: Iterable[Site]) -> records.Authority:
+    """The newest authority that every configured gateway trusts."""
+    trusted = min((site.trusts for site in sites if site.trusts), default=authorities[-1].number)
+    return next((each for each in reversed(authorities) if each.number <= trusted), authorities[0])
+
+
+def _ages(authority: records.Authority, now: datetime) -> bool:
+    return renewal_due(*validity(authority.certificate), now)
+
+
+def _next(
+    store: Store,
+    overlay: str,
+    vault: Callable[[str], Vault],
+    authorities: Sequence[records.Authority],
+    now: datetime,
+    actor: str,
+) -> records.Authority:
+    number = authorities[-1].number + 1 if authorities else 1
+    made = make_authority(overlay, now, number=number, algorithm=store.spec(overlay).key_algorithm)
+    record = records.Authority(made.certificate, vault(overlay).seal(made.key, SEAL_PURPOSE), number)
+    store.save_authority(overlay, record, actor)
+    return record
+
+
+def _due(leaf: Certificate | None, site: Site, signer: records.Authority, now: datetime) -> str:
+    if why := certificate_due(leaf, site.request, now):
+        return why
+    if leaf is not None and not issued_by(leaf, signer.certificate):
+        return f"authority {signer.number} signs now"
+    return ""
 
 
 def revoke(store: Store, overlay: str, sites: Iterable[str], actor: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 
 from sqlalchemy import select
@@ -68,28 +68,41 @@ class Certificates(Sites):
             )
             return True
 
-    def authority(self, overlay: str) -> Authority | None:
-        """The overlay's authority, if it has one yet."""
+    def authorities(self, overlay: str) -> list[Authority]:
+        """The overlay's authorities, the oldest first: none before the first certificate, two while they change."""
+        query = select(AuthorityRow).where(AuthorityRow.overlay == overlay).order_by(AuthorityRow.number)
         with self.read() as session:
             known(session, overlay)
-            row = session.get(AuthorityRow, overlay)
-        if row is None:
-            return None
-        return Authority(row.certificate, row.sealed_key, row.crl, row.crl_number, row.crl_next_update)
+            return [
+                Authority(**{field.name: getattr(row, field.name) for field in fields(Authority)})
+                for row in session.scalars(query)
+            ]
 
     def save_authority(self, overlay: str, authority: Authority, actor: str) -> bool:
-        """Record the authority, or its new list; whether anything differed."""
+        """Record an authority, or its new list; whether anything differed."""
+        name = f"{overlay} {authority.number}"
         with self.write(overlay) as session:
             known(session, overlay)
-            row = session.get(AuthorityRow, overlay)
+            row = session.get(AuthorityRow, (overlay, authority.number))
             if row is None:
                 session.add(AuthorityRow(overlay=overlay, **asdict(authority)))
-                happened(session, actor, overlay, "authority", overlay, "create", None, asdict(authority))
+                happened(session, actor, overlay, "authority", name, "create", None, asdict(authority))
                 return True
             before, after = change(row, asdict(authority))
             if after:
-                happened(session, actor, overlay, "authority", overlay, "change", before, after)
+                happened(session, actor, overlay, "authority", name, "change", before, after)
             return bool(after)
+
+    def drop_authority(self, overlay: str, number: int, actor: str) -> bool:
+        """Forget an authority that has given way; whether it was there."""
+        with self.write(overlay) as session:
+            known(session, overlay)
+            row = session.get(AuthorityRow, (overlay, number))
+            if row is None:
+                return False
+            session.delete(row)
+            happened(session, actor, overlay, "authority", f"{overlay} {number}", "delete")
+            return True
 
     def put_secret(self, overlay: str, name: str, sealed: bytes, actor: str = "") -> bool:
         """Keep something that the overlay's vault sealed; whether it differed."""

@@ -25,10 +25,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """An overlay's certificate authority. `sealed_key` is opened by the overlay's vault only."""
+    """A certificate authority of an overlay. `sealed_key` is opened by the overlay's vault only."""
 
     certificate: str  # PEM
     sealed_key: bytes
+    number: int = 1
     crl: str = ""  # PEM
     crl_number: int = 0
     crl_next_update: datetime | None = None

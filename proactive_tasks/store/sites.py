@@ -212,6 +212,7 @@ def _added(session: Session, actor: str, overlay: OverlayRow, book: _Book, site:
         host_key="",
         host_key_seeded=True,
         request="",
+        trusts=0,
     )
     overlay.arrivals += 1
     session.add(row)

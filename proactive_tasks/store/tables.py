@@ -167,6 +167,7 @@ class SiteRow(Base):
     host_key: Mapped[str] = mapped_column(Text, default="")
     host_key_seeded: Mapped[bool] = mapped_column(Boolean, default=True)
     request: Mapped[str] = mapped_column(Text, default="")
+    trusts: Mapped[int] = mapped_column(Integer, default=0)
 
 
 class LinkRow(Base):
@@ -207,11 +208,12 @@ class CertificateRow(Base):
 
 
 class AuthorityRow(Base):
-    """The certificate authority of an overlay."""
+    """A certificate authority of an overlay; while one gives way to the next, there are two."""
 
     __tablename__ = "authorities"
 
     overlay: Mapped[str] = mapped_column(ForeignKey("overlays.name"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
     certificate: Mapped[str] = mapped_column(Text)
     sealed_key: Mapped[bytes] = mapped_column(LargeBinary)
     crl: Mapped[str] = mapped_column(Text)

@@ -151,6 +151,21 @@ def test_a_gateway_that_dies_while_tunnels_are_configured_is_named_and_the_other
 
 
 @pytest.mark.timeout(200)
+def test_an_authority_gives_way_to_the_next_while_the_overlay_lives(field: Overlay) -> None:
+    stream = field.stream("paris", "lyon")
+    made = field.ctl("maintain", "--new-authority")
+    assert any("authority 2" in line for line in made["tasks"]["Maintain_Overlay"]["result"]["difference"])
+    assert field.ctl("maintain")["succeeded"]
+    assert field.ctl("maintain")["tasks"]["Maintain_Overlay"]["result"]["difference"] == ["nothing is due"]
+    until(lambda: well(field), 20, "every link is connected under the new authority")
+    shown = field.exec(
+        "paris/gateway", "openssl", "x509", "-in", "/etc/overlay/pki/certificate.pem", "-noout", "-issuer"
+    )
+    assert "authority 2" in shown
+    assert stream.stop().longest_gap_ms < 5000
+
+
+@pytest.mark.timeout(200)
 def test_a_gateway_whose_disk_is_lost_is_replaced_and_the_others_do_not_notice(field: Overlay) -> None:
     with field.store() as store:
         before = store.site(field.name, "nice")

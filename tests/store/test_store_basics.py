@@ -183,10 +183,15 @@ def test_certificates_and_the_authority_come_back_as_they_were(store: Store) -> 
     assert store.revoke("presto", leaf.serial, NOON, "test")
     assert not store.revoke("presto", leaf.serial, NOON, "test")
     assert store.certificates("presto")[0].revoked_at == NOON
-    assert store.authority("presto") is None
-    authority = Authority("pem", b"sealed", "crl", 7, NOON)
-    assert store.save_authority("presto", authority, "test")
-    assert store.authority("presto") == authority
+    assert store.authorities("presto") == []
+    first, second = (Authority("pem", b"sealed", number, "crl", 7, NOON) for number in (1, 2))
+    assert store.save_authority("presto", second, "test")
+    assert store.save_authority("presto", first, "test")
+    assert not store.save_authority("presto", first, "test")
+    assert store.authorities("presto") == [first, second]
+    assert store.drop_authority("presto", 1, "test")
+    assert not store.drop_authority("presto", 1, "test")
+    assert store.authorities("presto") == [second]
 
 
 def test_the_latest_measurement_of_each_direction_is_found(store: Store) -> None:
@@ -254,10 +259,9 @@ def test_a_backup_restored_elsewhere_is_the_same_living_overlay(
             restore(fresh, tmp_path / "file", "guess")
         restore(fresh, tmp_path / "file", "secret")
         assert fresh.difference(spec).empty
-        for read in ("sites", "links", "certificates", "latest_measurements", "allocations", "authority", "events"):
+        for read in ("sites", "links", "certificates", "latest_measurements", "allocations", "authorities", "events"):
             assert getattr(fresh, read)("presto") == getattr(store, read)("presto"), read
-        authority = fresh.authority("presto")
-        assert authority is not None
+        (authority,) = fresh.authorities("presto")
         assert fresh.vault("presto", "pw").open(authority.sealed_key, "ca") == b"key"
         fresh.update_site("presto", "paris", "test", error="numbers of events go on")
         with pytest.raises(InputError, match="not empty"):
