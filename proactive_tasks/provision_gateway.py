@@ -5,6 +5,7 @@ from __future__ import annotations
 from proactive_tasks.clouds.provider import GatewayOrder
 from proactive_tasks.gateway.access import open_session, private_key
 from proactive_tasks.gateway.userdata import new_host_key, user_data
+from proactive_tasks.overlay import checks
 from proactive_tasks.overlay.errors import GatewayError, OverlayError
 from proactive_tasks.overlay.model import Site, SiteState
 from proactive_tasks.overlay.result import Result
@@ -56,6 +57,7 @@ def _provision(context: Context, overlay: str, site: Site, *, dry_run: bool) -> 
     if result.difference or facts is None:
         context.progress(10, f"{site.name}: {'changing' if facts else 'making'} the gateway")
         facts = driver.apply(order, lambda line: context.progress(30, f"{site.name}: {line}"))
+    checks.underlay(context.store.spec(overlay), site.name, facts.public_address)
     fields = {"machine": facts.machine, "public_address": facts.public_address, "wan": facts.wan, "lan": facts.lan}
     if not dry_run:
         context.store.update_site(overlay, site.name, context.actor, **fields)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv4Network
-from itertools import combinations
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from proactive_tasks.overlay import topology
@@ -168,13 +167,8 @@ def _networks(spec: OverlaySpec) -> None:
             "lower them or take a larger network",
             "network",
         )
-    for (one, a), (other, b) in combinations(_own_networks(spec), 2):
-        if a.overlaps(b):
-            raise RuleError(f"{b} overlaps {one} {a}; choose another", *other.split("."))
-
-
-def _own_networks(spec: OverlaySpec) -> list[tuple[str, IPv4Network]]:
-    return [("network", spec.network), ("transit_network", spec.transit_network), ("lab.wan", spec.lab.wan)]
+    if spec.transit_network.overlaps(spec.network):
+        raise RuleError(f"{spec.transit_network} overlaps network {spec.network}; choose another", "transit_network")
 
 
 def _providers(spec: OverlaySpec) -> None:
@@ -245,9 +239,20 @@ def brought(spec: OverlaySpec, site: str, network: IPv4Network) -> None:
             f"{network} of site {site} covers the overlay's whole network {spec.network}; "
             "choose another network for the overlay"
         )
-    for key, own in _own_networks(spec)[1:]:
-        if own.overlaps(network):
-            raise RuleError(f"{network} of site {site} overlaps {key} {own}; set {key} to another network")
+    if spec.transit_network.overlaps(network):
+        raise RuleError(
+            f"{network} of site {site} overlaps transit_network {spec.transit_network}; "
+            "set transit_network to another network"
+        )
+
+
+def underlay(spec: OverlaySpec, site: str, address: IPv4Address) -> None:
+    """A gateway's address in the Internet: tunnels to it cannot take their own addresses from around it."""
+    if address in spec.transit_network:
+        raise SpecificationError(
+            f"site {site}: its gateway's address {address} lies in transit_network {spec.transit_network}, as behind a "
+            "carrier's NAT; deploy the overlay with another transit_network, e.g. a free part of 172.16.0.0/12"
+        )
 
 
 def _topology(spec: OverlaySpec) -> None:

@@ -37,13 +37,6 @@ class Bfd(_Part):
     """So many packets missed in a row mean that the link is dead."""
 
 
-class LabSpec(_Part):
-    """Settings of the emulated Internet."""
-
-    wan: Prefix = IPv4Network("198.18.0.0/15")
-    """Where the gateways of the lab take their addresses of the emulated Internet."""
-
-
 class SiteSpec(_Part):
     """A site as it is wanted."""
 
@@ -103,8 +96,6 @@ class OverlaySpec(_Part):
     """How fast a dead link is noticed."""
     cooldown_s: int = Field(3600, strict=True, ge=0, le=31_536_000)
     """Seconds that a released subnet rests before another site gets it."""
-    lab: LabSpec = LabSpec()
-    """Settings of the lab."""
     sites: tuple[SiteSpec, ...] = ()
     """The sites."""
 
