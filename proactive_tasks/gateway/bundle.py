@@ -47,7 +47,7 @@ class Difference:
 
 
 class Change:
-    """A bundle (files, units, settle_s) on its way to a machine. Units of a later phase than `phase` are left alone."""
+    """A bundle (files, units, settle_s) on its way to a machine. What is of a later phase is left alone."""
 
     def __init__(self, machine: Machine, bundle: dict[str, Any], phase: int = 2) -> None:
         self.machine = machine
@@ -99,7 +99,7 @@ class Change:
             return self._apply()
 
     def _apply(self) -> dict[str, Any]:
-        found = self.difference()
+        found = self._due()
         lines = found.lines()
         before = self.machine.established() if lines else set()
         started = time.monotonic()
@@ -117,6 +117,18 @@ class Change:
         manifest = {"files": sorted(f["path"] for f in self.files), "units": sorted(u["name"] for u in self.units)}
         self._write_manifest(manifest)
         return {"changed": lines, "failed": failed, "seconds": round(time.monotonic() - started, 3)}
+
+    def _due(self) -> Difference:
+        """The difference without what waits for a later phase: units, and files that are theirs alone.
+
+        A file is switched by the phase that restarts its unit, so that the old one is there if the link stays away.
+        """
+        found = self.difference()
+        later = {unit["name"] for unit in self.units if unit["phase"] > self.phase}
+        found.write = [file for file in found.write if not file["units"] or not later.issuperset(file["units"])]
+        for steps in (found.start, found.restart, found.reload, found.enable):
+            steps[:] = [name for name in steps if name not in later]
+        return found
 
     # Files
 
@@ -179,7 +191,6 @@ class Change:
     def _act(self, found: Difference) -> None:
         machine = self.machine
         definitions = [path for path in self.kept if path.startswith("/etc/systemd/")]
-        now = {unit["name"] for unit in self.units if unit["phase"] <= self.phase}
         if found.stop:
             machine.systemctl("stop", *found.stop)
             for unit in found.stop:
@@ -191,15 +202,22 @@ class Change:
             machine.systemctl("daemon-reload")
         for unit in found.reload:
             if unit == ROUTING_UNIT:
-                machine.bird("configure")
+                self._reconfigure()
             else:
                 machine.systemctl("reload", unit)
             self._record([unit])
-        if start := [unit for unit in found.start if unit in now]:
-            machine.systemctl("start", *start)
-            self._record(start)
-        restart = [unit for unit in found.restart if unit in now]
-        self._restart(restart)
+        if found.start:
+            machine.systemctl("start", *found.start)
+            self._record(found.start)
+        self._restart(found.restart)
+
+    def _reconfigure(self) -> None:
+        """Have BIRD read its configuration. One that starts just now may have read the old one: it is waited for."""
+        end = time.monotonic() + _RETURN_S
+        while not self.machine.bird("configure"):
+            if time.monotonic() > end:
+                raise RefusedError(f"{ROUTING_UNIT}: BIRD does not answer, so it did not take its new configuration")
+            time.sleep(0.05)
 
     def _restart(self, units: list[str]) -> None:
         """One tunnel at a time, so that traffic has a detour; what is no tunnel at once."""
@@ -294,6 +312,8 @@ class Change:
             self.machine.run("systemctl", "stop" if fresh else action, unit, check=False, timeout=30)
             if unit in found.enable and fresh:
                 self.machine.disable(unit)
+        for unit in found.stop:
+            self.machine.enable(unit)
 
 
 def _discard(staged: dict[str, Path]) -> None:

@@ -27,6 +27,7 @@ class Played(Machine):
         self.active = set()
         self.calls = []
         self.refuses = ""
+        self.mute = False
 
     def run(self, *argv, **_):
         if argv[0] == "systemctl":
@@ -48,9 +49,10 @@ class Played(Machine):
         return ""
 
     def bird(self, command, **_):
-        if command == "configure":
-            self.calls.append("configure")
-        return []
+        if command != "configure" or self.mute:
+            return []
+        self.calls.append("configure")
+        return ["Reconfigured"]
 
     def established(self):
         file = self.path("/etc/overlay/openvpn/link0.conf")
@@ -65,7 +67,7 @@ def machine(tmp_path, monkeypatch):
     return Played(tmp_path)
 
 
-def wanted(tunnel="one", firewall="open", certificate="leaf", *, with_tunnel=True, returns=True):
+def wanted(tunnel="one", firewall="open", certificate="leaf", *, routing="", with_tunnel=True, returns=True):
     def file(path, content, unit, act):
         digest = fingerprint(content.encode(), 0o644)
         units = [unit] if unit else []
@@ -73,7 +75,7 @@ def wanted(tunnel="one", firewall="open", certificate="leaf", *, with_tunnel=Tru
 
     files = [
         file("/etc/overlay/firewall.nft", firewall, FIREWALL, "reload"),
-        file("/etc/bird/bird.conf", tunnel, ROUTING, "reload"),
+        file("/etc/bird/bird.conf", routing or tunnel, ROUTING, "reload"),
     ]
     units = [{"name": name, "phase": 1, "interface": "", "returns": True} for name in (FIREWALL, ROUTING)]
     if with_tunnel:
@@ -102,7 +104,9 @@ def test_a_second_change_finds_nothing_to_do(machine):
 def test_dialers_start_in_the_second_phase_only(machine):
     Change(machine, wanted(), phase=1).apply()
     assert TUNNEL not in machine.active
-    assert Change(machine, wanted()).apply()["changed"] == [f"start {TUNNEL}"]
+    assert not machine.enabled(TUNNEL)
+    files = ["write /etc/overlay/openvpn/link0.conf", "write /etc/overlay/pki/certificate.pem"]
+    assert Change(machine, wanted()).apply()["changed"] == [*files, f"start {TUNNEL}", f"enable {TUNNEL}"]
     assert TUNNEL in machine.active
 
 
@@ -194,6 +198,34 @@ def test_a_link_that_does_not_come_back_is_put_back_alone(machine):
     assert machine.path("/etc/overlay/firewall.nft").read_text() == "open wider"
     assert machine.established() == {"link0"}
     assert f"restart {TUNNEL}" in Change(machine, wanted("two", "open wider")).difference().lines()
+
+
+def test_a_dialer_that_does_not_come_back_is_put_back_after_both_phases(machine):
+    Change(machine, wanted()).apply()
+    assert Change(machine, wanted("broken"), phase=1).apply()["failed"] == {}
+    assert machine.established() == {"link0"}
+    assert "put back as it was" in Change(machine, wanted("broken")).apply()["failed"]["link0"]
+    assert machine.path("/etc/overlay/openvpn/link0.conf").read_text() == "one"
+    assert machine.established() == {"link0"}
+
+
+def test_routing_that_does_not_take_its_configuration_is_no_success(machine):
+    Change(machine, wanted()).apply()
+    before, machine.mute = tree(machine), True
+    with pytest.raises(RefusedError, match=r"BIRD does not answer.*stands as before"):
+        Change(machine, wanted(routing="two")).apply()
+    assert tree(machine) == before
+    machine.mute = False
+    assert Change(machine, wanted(routing="two")).apply()["changed"]
+
+
+def test_a_link_that_was_to_go_starts_at_boot_again_when_the_change_is_undone(machine):
+    Change(machine, wanted()).apply()
+    machine.mute = True
+    with pytest.raises(RefusedError, match="stands as before"):
+        Change(machine, wanted(routing="two", with_tunnel=False)).apply()
+    assert TUNNEL in machine.active
+    assert machine.enabled(TUNNEL)
 
 
 def test_a_peer_that_is_locked_out_is_not_waited_for(machine):
