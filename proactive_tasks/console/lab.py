@@ -58,8 +58,11 @@ def execute(
     overlay: OverlayOption = "",
 ) -> None:
     """Run a command in a machine; its exit code is the answer's."""
+    from proactive_tasks.lab.processes import environment
+
     argv = _lab(overlay).argv(machine, command[1:] if command[0] == "--" else command)
-    os.execvp(argv[0], argv)  # noqa: S606 - the command takes this one's place: terminal, signals, exit code
+    # The command takes this one's place: terminal, signals, exit code.
+    os.execvpe(argv[0], argv, environment())  # noqa: S606 - an argument list, as everywhere
 
 
 @lab_app.command("link", epilog="Example: overlayctl lab link site-1 --delay 20ms --rate 100mbit --loss 1%")

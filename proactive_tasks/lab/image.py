@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from proactive_tasks.lab import processes
 from proactive_tasks.lab.files import locked
 from proactive_tasks.lab.names import CACHE, STATE
 from proactive_tasks.overlay.errors import ProviderError
@@ -156,7 +156,7 @@ def _bootstrap(root: Path, progress: Callable[[str], None]) -> None:
         last: list[str] = []
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            env=processes.environment(LC_ALL="C.UTF-8"),
         ) as build:  # fmt: skip
             for line in build.stderr or ():
                 last = [*last[-9:], line.strip()]

@@ -227,8 +227,9 @@ class Lab:
         """Run a command in a machine and hand back its answer, whatever its exit code."""
         command = self.argv(machine, argv)
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
-        )
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
+            env=processes.environment(),
+        )  # fmt: skip
 
     def link(self, site: str, **changes: Any) -> Conditions:
         """Change a leg's conditions (the fields of `Conditions`), while the machine runs on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -63,7 +62,7 @@ class Machine:
             "--bind=/dev/net/tun", f"--network-namespace-path={NAMESPACES / self._names.gateway}",
             f"--machine={self._names.machine}", self._argument,
         ]  # fmt: skip
-        env = {**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}  # forwarding is the machine's own to set
+        env = processes.environment(SYSTEMD_NSPAWN_API_VFS_WRITABLE="network")  # forwarding is the machine's to set
         log = self._names.folder / "console.log"
         processes.start(cgroups.command(self._names.machine, argv), record=self._record, log=log, env=env)
         message = f"lab: machine {self._names.machine}: systemd-nspawn does not start it; see {log}"

@@ -17,13 +17,19 @@ END_S = 10.0
 _RECORD = 'echo $$ >"$0" && exec "$@"'  # the process writes its own number before it becomes the program
 
 
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment for another program: without the package's own variables, a passphrase among them."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("OVERLAY_")}, **more}
+
+
 def start(argv: Sequence[str], *, record: Path, log: Path, env: Mapping[str, str] | None = None) -> int:
     """Start a program as a session of its own, the child of nobody here; its number, which `record` keeps."""
     record.unlink(missing_ok=True)
     with log.open("ab") as output:
         subprocess.run(
             ["setsid", "--fork", "sh", "-c", _RECORD, str(record), *argv],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd="/", timeout=END_S, check=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env or environment(), cwd="/",
+            timeout=END_S, check=True,
         )  # fmt: skip
     wait(lambda: recorded(record) is not None, END_S, f"lab: {argv[0]}: did not start; see {log}")
     return recorded(record) or 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proactive_tasks.lab import image, requirements
+from proactive_tasks.lab import image, processes, requirements
 from proactive_tasks.lab.names import LabNames
 from proactive_tasks.lab.network import CONTROLLER, INSIDE, LEGS, OUTSIDE, Conditions, Leg, rules
 from proactive_tasks.overlay.errors import InputError
@@ -131,3 +131,16 @@ def test_the_image_comes_from_the_distributions_own_sources(entry, kept):
 
 def test_the_image_names_no_registry():
     assert "://" not in Path(image.__file__).read_text()
+
+
+def test_no_program_that_outlives_the_task_has_its_passphrase(tmp_path, monkeypatch):
+    monkeypatch.setenv("OVERLAY_PASSPHRASE", "to-be-kept")
+    seen = tmp_path / "seen"
+    argv = ["sh", "-c", f"env >{seen}.new; mv {seen}.new {seen}; exec sleep 10"]
+    pid = processes.start(argv, record=tmp_path / "pid", log=tmp_path / "log")
+    try:
+        processes.wait(seen.exists, 10, "the program does not start")
+    finally:
+        processes.end(pid, "10")
+    assert "PATH=" in seen.read_text()
+    assert "to-be-kept" not in seen.read_text()
