@@ -11,6 +11,7 @@ import hmac
 import json
 import logging
 import socket
+import threading
 import time
 from dataclasses import asdict
 from functools import cache
@@ -174,6 +175,9 @@ class GatewaySession:
         self._address = address
         self._pending = b""
         self.connect_s = connect_s
+        overdue = threading.Timer(_HANDSHAKE_S, transport.close)  # paramiko waits for an answer without end
+        overdue.daemon = True
+        overdue.start()
         try:
             self._channel = transport.open_session(timeout=_HANDSHAKE_S)
             self._channel.exec_command(f"exec python3 -I -S -c '{_BOOTSTRAP}'")
@@ -182,6 +186,8 @@ class GatewaySession:
         except (OSError, EOFError, paramiko.SSHException) as error:
             transport.close()
             raise GatewayUnreachableError(f"gateway {address}: the connection broke: {error or 'timed out'}") from error
+        finally:
+            overdue.cancel()
 
     def __enter__(self) -> Self:
         return self
