@@ -16,15 +16,14 @@ def maintain_overlay(context: Context, *, overlay: str = "", new_authority: bool
         new_authority: let the authority give way to a new one, whatever its age. The next runs complete that.
 
     Returns:
-        As replicas, the gateways to configure: all of them if anything was issued or one lacks an authority, else none.
+        As replicas, all gateways: one that was off when its certificate was issued still has to get it, and those that
+        have everything are only asked.
     """
     overlay = context.overlay(overlay)
     with context.store.lease(f"pki/{overlay}", context.job):
         done = issue(context.store, overlay, context.vault, context.actor, new_authority=new_authority)
     result = Result("maintain_overlay", changed=bool(done), difference=done or ["nothing is due"])
     result.facts = {"overlay": overlay}
-    newest = max((authority.number for authority in context.store.authorities(overlay)), default=0)
-    lacking = any(site.trusts < newest for site in context.store.sites(overlay) if site.ready)
-    result.replicas = context.each_gateway(overlay) if done or lacking else []
+    result.replicas = context.each_gateway(overlay)
     result.variables = {"NEW_AUTHORITY": "false"}  # asked for once, not at each turn of the loop
     return result

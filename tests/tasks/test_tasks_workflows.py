@@ -107,6 +107,8 @@ def test_every_task_ends_in_time_and_fails_as_its_kind_should(file: Path) -> Non
         name = task.get("name", "")
         assert re.fullmatch(r"\d+:\d\d", task.get("walltime", "")), name
         expected = "cancelJob" if name in CANCELS else "continueJobExecution" if name in CONTINUES else None
+        if file.stem == "Maintain_Overlay":  # a job that runs every night outlives a night on which something fails
+            expected = "continueJobExecution"
         assert task.get("onTaskError") == expected, name
 
 
