@@ -7,7 +7,7 @@ import time
 from proactive_tasks.gateway.access import open_session
 from proactive_tasks.gateway.config import render
 from proactive_tasks.overlay.errors import LinkError, OverlayError
-from proactive_tasks.overlay.model import Link, LinkState, SiteState
+from proactive_tasks.overlay.model import LinkState, SiteState
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.pki.issuing import current
 from proactive_tasks.scheduler.context import Context
@@ -45,9 +45,9 @@ def configure_tunnel(context: Context, *, overlay: str, site: str, dry_run: bool
 def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> Result:
     known = context.store.site(overlay, site)
     with open_session(context.store, overlay, known, context.driver(known.provider), context.vault) as session:
-        links = context.store.links(overlay, site)
         trusts = max((authority.number for authority in context.store.authorities(overlay)), default=0)
-        config = render(view(context, overlay, site, links))
+        wanted = view(context, overlay, site)
+        links, config = wanted.links, render(wanted)
         difference = session.difference(config)
         result = Result("configure_tunnel", difference=[f"{site}: {line}" for line in difference])
         if dry_run:
@@ -73,12 +73,13 @@ def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> R
     return result
 
 
-def view(context: Context, overlay: str, site: str, links: list[Link]) -> GatewayView:
-    """All that the gateway's configuration depends on, out of the store."""
+def view(context: Context, overlay: str, site: str) -> GatewayView:
+    """All that the gateway's configuration depends on, out of the store. Links to sites that leave are left out."""
     store = context.store
     authorities = store.authorities(overlay)
-    sites = store.sites(overlay)
-    known = next(entry for entry in sites if entry.name == site)
+    links, sites = store.links(overlay, site), store.sites(overlay)
+    known = store.site(overlay, site)
+    staying = {entry.name for entry in sites if entry.state is not SiteState.RELEASING}
     certificates = store.certificates(overlay)
     leaf = current(certificates).get(site)
     if not authorities or leaf is None:
@@ -86,8 +87,8 @@ def view(context: Context, overlay: str, site: str, links: list[Link]) -> Gatewa
     return GatewayView(
         spec=store.spec(overlay),
         site=known,
-        sites=[entry for entry in sites if entry.state is not SiteState.RELEASING],
-        links=links,
+        sites=[entry for entry in sites if entry.name in staying],
+        links=[link for link in links if link.peer(site) in staying],
         certificate=leaf.pem,
         authority="".join(each.certificate for each in authorities),
         revocations="".join(each.crl for each in authorities),

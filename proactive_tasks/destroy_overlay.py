@@ -21,7 +21,9 @@ def destroy_overlay(context: Context, *, overlay: str) -> Result:
     overlay = context.overlay(overlay)
     remaining = context.store.sites(overlay)
     left = [f"site {site.name}: {site.error or 'not released'}" for site in remaining]
-    providers = {site.provider for site in remaining} | {entry.provider for entry in context.store.spec(overlay).sites}
+    # Also those of sites that a trigger brought and that are released: their subnets are still recorded.
+    providers = {entry.provider for entry in context.store.allocations(overlay)}
+    providers |= {entry.provider for entry in context.store.spec(overlay).sites}
     for provider in sorted(providers & set(DRIVERS)):
         left += context.driver(provider).leftovers(overlay)
     if left:

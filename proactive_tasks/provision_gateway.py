@@ -9,6 +9,7 @@ from proactive_tasks.overlay import checks
 from proactive_tasks.overlay.errors import GatewayError, OverlayError
 from proactive_tasks.overlay.model import Site, SiteState
 from proactive_tasks.overlay.result import Result
+from proactive_tasks.pki.authority import check_request
 from proactive_tasks.scheduler.context import Context
 
 BOOT_S = 180.0
@@ -30,6 +31,7 @@ def provision_gateway(context: Context, *, overlay: str, site: str, dry_run: boo
     Raises:
         ProviderError: the provider refused or failed.
         GatewayError: the machine does not answer, or not as itself.
+        PkiError: it sent a request that nobody should sign.
     """
     with context.store.lease(f"gateway/{overlay}/{site}", context.job):
         known = context.store.site(overlay, site)
@@ -88,6 +90,7 @@ def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
         context.progress(70, f"{site.name}: the gateway answers")
         session.ready(BOOT_S)
         request = session.make_key(site.name, context.store.spec(overlay).key_algorithm)
+        check_request(site.name, request)  # one that cannot be signed is this site's fault, and none of the others'
         done = [f"gateway {site.name}: key made, request sent"]
         if site.host_key_seeded:
             # Both keys are recorded until the gateway has switched, so that a crash on either side locks nobody out.

@@ -30,7 +30,7 @@ def all_sites(context: Context, *, overlay: str) -> Result:
 
 
 def release_site(context: Context, *, overlay: str, site: str) -> Result:
-    """Remove a site's machines and networks from its provider, then its record from the store.
+    """Remove a leaving site's machines and networks from its provider, then its record from the store.
 
     Args:
         context: store and drivers.
@@ -40,10 +40,11 @@ def release_site(context: Context, *, overlay: str, site: str) -> Result:
     Raises:
         ProviderError: something of it could not be removed; the record stays, so that the next run goes on.
     """
-    if site not in {known.name for known in context.store.sites(overlay)}:
-        return Result("release_site", facts={"site": site})
     with context.store.lease(f"gateway/{overlay}/{site}", context.job):
-        known = context.store.site(overlay, site)
+        # Looked up under the lock: another job may have released it meanwhile, or have brought it in again.
+        known = next((entry for entry in context.store.sites(overlay) if entry.name == site), None)
+        if known is None or known.state is not SiteState.RELEASING:
+            return Result("release_site", facts={"site": site})
         driver = context.driver(known.provider)
         removed = driver.release(overlay, known, lambda line: context.progress(50, line))
         if driver.facts(overlay, known) is not None:

@@ -28,7 +28,10 @@ def replace_gateway(context: Context, *, overlay: str = "", site: str) -> Result
     if site not in known:
         raise UnknownObjectError(f"site {site}: not in overlay {overlay}, which has: {', '.join(known) or 'none'}")
     with context.store.lease(f"gateway/{overlay}/{site}", context.job):
-        done = revoke(context.store, overlay, [site], context.actor)
+        # First of all no certificate may be issued for the old key any more, not by another job that is at it either.
+        context.store.update_site(overlay, site, context.actor, request="")
+        with context.store.lease(f"pki/{overlay}", context.job):
+            done = revoke(context.store, overlay, [site], context.actor)
         done += context.driver(known[site].provider).discard(overlay, known[site])
         context.store.update_site(
             overlay,
@@ -39,7 +42,6 @@ def replace_gateway(context: Context, *, overlay: str = "", site: str) -> Result
             machine="",
             host_key="",
             host_key_seeded=True,
-            request="",
             trusts=0,
         )
         for link in context.store.links(overlay, site):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from proactive_tasks.gateway.access import ANSWER_S, open_session
 from proactive_tasks.gateway.session import GatewaySession
-from proactive_tasks.overlay.errors import OverlayError
+from proactive_tasks.overlay.errors import GatewayError, OverlayError
 from proactive_tasks.overlay.model import Link, LinkState, Site, SiteState
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.probes.between import Machine, Prober, Unanswered, unanswered
@@ -25,6 +25,8 @@ SHORT_S = 5.0
 """How long a gateway may take to answer that did not let itself be configured a moment ago."""
 
 POLL_S = 0.1
+
+THE_CONTROLLER = "the controller"
 
 CONFIGURED = {SiteState.CONNECTED, SiteState.ERROR}
 
@@ -54,7 +56,13 @@ def verify_overlay(
         context.progress(20, f"probing from {len(machines)} machines")
         missing = [*failed, *unanswered(machines, DEADLINE_S)]
         down = _down(context, overlay, sessions)
-    seen = {machine.name.partition("/")[0] for machine in machines}
+    # A site that began to leave meanwhile is not missed.
+    staying = {site.name for site in context.store.sites(overlay) if site.ready}
+    known = [site for site in known if site.name in staying]
+    machines = [machine for machine in machines if _site(machine.name) in staying]
+    failed = [pair for pair in failed if _site(pair.target) in staying]
+    missing = [pair for pair in missing if {_site(pair.source), _site(pair.target)} <= {*staying, THE_CONTROLLER}]
+    seen = {_site(machine.name) for machine in machines}
     _record(context, overlay, [site.name for site in known], seen, missing, down)
     count = len(machines) + len(failed)
     lines = [str(pair) for pair in missing]
@@ -101,7 +109,7 @@ def _sessions(
         answers = dict(zip((site.name for site in sites), pool.map(session, sites), strict=True))
     sessions = {name: stack.enter_context(each) for name, each in answers.items() if isinstance(each, GatewaySession)}
     silent = {name: error for name, error in answers.items() if name not in sessions}
-    return sessions, [Unanswered("the controller", f"{name}/gateway", str(error)) for name, error in silent.items()]
+    return sessions, [Unanswered(THE_CONTROLLER, f"{name}/gateway", str(error)) for name, error in silent.items()]
 
 
 def _machines(
@@ -112,6 +120,10 @@ def _machines(
         if site.name in sessions:
             yield Machine(f"{site.name}/gateway", site.gateway, _from_gateway(sessions[site.name], site))
         yield from (Machine(*host) for host in context.driver(site.provider).hosts(overlay, site))
+
+
+def _site(machine: str) -> str:
+    return machine.partition("/")[0]
 
 
 def _from_gateway(session: GatewaySession, site: Site) -> Prober:
@@ -125,7 +137,10 @@ def _down(context: Context, overlay: str, sessions: Mapping[str, GatewaySession]
         links = [link for link in context.store.links(overlay, site) if link.peer(site) in sessions]
         deadline = time.monotonic() + DEADLINE_S
         while True:
-            standing = sessions[site].established()
+            try:
+                standing = sessions[site].established()
+            except GatewayError:  # it went off since it was probed
+                return [link.name for link in links]
             lost = [link.name for link in links if link.interface not in standing]
             if not lost or time.monotonic() > deadline:
                 return lost
@@ -151,9 +166,7 @@ def _record(
         ends = {link.a, link.b}
         if not ends.issubset(known):
             continue
-        between = [
-            str(pair) for pair in missing if {pair.source.partition("/")[0], pair.target.partition("/")[0]} == ends
-        ]
+        between = [str(pair) for pair in missing if {_site(pair.source), _site(pair.target)} == ends]
         between += [f"no machine of {site} answers" for site in sorted(ends.difference(seen))]
         if link.name in down:
             between.append(f"gateway {down[link.name]} says that its tunnel does not stand")

@@ -88,8 +88,7 @@ class Told:
 
 def _ask(surroundings: Context, overlay: str, site: Site) -> Told | OverlayError:
     try:
-        links = surroundings.store.links(overlay, site.name)
-        config = render_gateway(view_of(surroundings, overlay, site.name, links))
+        config = render_gateway(view_of(surroundings, overlay, site.name))
         driver = surroundings.driver(site.provider)
         with open_session(surroundings.store, overlay, site, driver, surroundings.vault, ANSWER_S) as session:
             return Told(session.tunnels(config), session.routes())

@@ -33,8 +33,7 @@ def ensure_key(store: Store, overlay: str, vault: Callable[[str], Vault]) -> boo
     made = ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    store.put_secret(overlay, SECRET, vault(overlay).seal(made, SECRET))
-    return True
+    return store.add_secret(overlay, SECRET, vault(overlay).seal(made, SECRET))
 
 
 def private_key(store: Store, overlay: str, vault: Callable[[str], Vault]) -> paramiko.Ed25519Key:

@@ -92,7 +92,7 @@ def sign_request(
     Raises:
         PkiError: the request is malformed, badly signed, made with a weak key or for another name.
     """
-    public_key = _checked_request(site, request)
+    public_key = check_request(site, request)
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
     life = min(life, issuer.not_valid_after_utc - now)
     if life <= timedelta():
@@ -238,7 +238,12 @@ def _request(site: str, pem: str) -> x509.CertificateSigningRequest:
         raise PkiError(f"request of site {site!r} is not a PEM certificate request: {error}") from error
 
 
-def _checked_request(site: str, pem: str) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+def check_request(site: str, pem: str) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+    """The public key of a request that may be signed for `site`.
+
+    Raises:
+        PkiError: the request is malformed, badly signed, made with a weak key or for another name.
+    """
     request = _request(site, pem)
     names = [attribute.value for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [site]:

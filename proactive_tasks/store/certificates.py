@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from proactive_tasks.overlay.errors import UnknownObjectError
+from proactive_tasks.overlay.errors import LeaseError, UnknownObjectError
 from proactive_tasks.overlay.model import Certificate
 from proactive_tasks.store.events import change, happened
 from proactive_tasks.store.overlays import known
@@ -79,7 +79,11 @@ class Certificates(Sites):
             ]
 
     def save_authority(self, overlay: str, authority: Authority, actor: str) -> bool:
-        """Record an authority, or its new list; whether anything differed."""
+        """Record an authority, or its new list; whether anything differed.
+
+        Raises:
+            LeaseError: somebody else recorded one meanwhile; no two lists have the same number.
+        """
         name = f"{overlay} {authority.number}"
         with self.write(overlay) as session:
             known(session, overlay)
@@ -89,6 +93,8 @@ class Certificates(Sites):
                 happened(session, actor, overlay, "authority", name, "create", None, asdict(authority))
                 return True
             before, after = change(row, asdict(authority))
+            if after and authority.crl_number <= before.get("crl_number", authority.crl_number):
+                raise LeaseError(f"overlay {overlay}: another job made its authority or a revocation list; run again")
             if after:
                 happened(session, actor, overlay, "authority", name, "change", before, after)
             return bool(after)
@@ -104,18 +110,17 @@ class Certificates(Sites):
             happened(session, actor, overlay, "authority", f"{overlay} {number}", "delete")
             return True
 
-    def put_secret(self, overlay: str, name: str, sealed: bytes, actor: str = "") -> bool:
-        """Keep something that the overlay's vault sealed; whether it differed."""
+    def add_secret(self, overlay: str, name: str, sealed: bytes, actor: str = "") -> bool:
+        """Keep something that the overlay's vault sealed, unless somebody was faster; whether it is kept.
+
+        A secret that is there stays: machines were made with it.
+        """
         with self.write(overlay) as session:
             known(session, overlay)
-            row = session.get(SecretRow, (overlay, name))
-            if row is not None and row.sealed == sealed:
+            if session.get(SecretRow, (overlay, name)) is not None:
                 return False
-            if row is None:
-                session.add(SecretRow(overlay=overlay, name=name, sealed=sealed))
-            else:
-                row.sealed = sealed
-            happened(session, actor, overlay, "secret", name, "change" if row else "create")
+            session.add(SecretRow(overlay=overlay, name=name, sealed=sealed))
+            happened(session, actor, overlay, "secret", name, "create")
             return True
 
     def secret(self, overlay: str, name: str) -> bytes | None:

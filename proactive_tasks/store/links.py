@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from proactive_tasks.overlay import topology
-from proactive_tasks.overlay.errors import InputError, NumberingError, UnknownObjectError
+from proactive_tasks.overlay.errors import InputError, NumberingError
 from proactive_tasks.overlay.model import FIRST_PORT, Link, SiteState
 from proactive_tasks.overlay.spec import OverlaySpec
 from proactive_tasks.store.events import change, happened
@@ -78,7 +78,10 @@ class Links(Overlays):
             return sorted([*kept, *made], key=lambda link: (link.a, link.b))
 
     def update_link(self, overlay: str, a: str, b: str, actor: str, **values: Any) -> bool:
-        """Set fields of a link; whether any of them differed."""
+        """Set fields of a link; whether any of them differed.
+
+        A link that is gone has none: other jobs drop links of sites that leave, whoever works on them meanwhile.
+        """
         a, b = topology.pair(a, b)
         wrong = [key for key in values if key not in FIELDS or key in SETTLED]
         if wrong:
@@ -87,7 +90,7 @@ class Links(Overlays):
             known(session, overlay)
             row = session.get(LinkRow, (overlay, a, b))
             if row is None:
-                raise UnknownObjectError(f"link {a}--{b}: not in overlay {overlay}; plan its links first")
+                return False
             before, after = change(row, values)
             if after:
                 happened(session, actor, overlay, "link", f"{a}--{b}", "change", before, after)

@@ -80,10 +80,16 @@ class Sites(Links):
             return [_site(row) for row in brought]
 
     def update_site(self, overlay: str, name: str, actor: str, **values: Any) -> bool:
-        """Set fields of a site; whether any of them differed."""
+        """Set fields of a site; whether any of them differed.
+
+        A site that is on its way out stays so, however a task begun before ends: only `bring_in` calls it back.
+        """
         _refuse_settled("site", name, values, FIELDS, SETTLED)
         with self.write(overlay) as session:
-            before, after = change(_row(session, overlay, name), values)
+            row = _row(session, overlay, name)
+            if row.state is SiteState.RELEASING:
+                values.pop("state", None)
+            before, after = change(row, values)
             if after:
                 happened(session, actor, overlay, "site", name, "change", before, after)
             return bool(after)

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from proactive_tasks.overlay.errors import (
     InputError,
+    LeaseError,
     NumberingError,
     SecretError,
     StoreUnavailableError,
@@ -67,7 +68,7 @@ def test_what_is_there_already_writes_no_row_and_no_event(store: Store) -> None:
     certificate = Certificate(1 << 159, "paris", "pem", NOON, NOON + timedelta(days=1))
     store.add_certificate("presto", certificate, "test")
     store.save_authority("presto", Authority("pem", b"sealed"), "test")
-    store.put_secret("presto", "ssh", b"sealed")
+    store.add_secret("presto", "ssh", b"sealed")
     events = store.events("presto", limit=1000)
     assert not store.save_spec(spec, "test")
     store.bring_in("presto", spec.sites, Origin.FILE, "test")
@@ -76,7 +77,7 @@ def test_what_is_there_already_writes_no_row_and_no_event(store: Store) -> None:
     assert not store.update_link("presto", "rome", "paris", "test", state=LinkState.PLANNED)
     assert not store.add_certificate("presto", certificate, "test")
     assert not store.save_authority("presto", Authority("pem", b"sealed"), "test")
-    assert not store.put_secret("presto", "ssh", b"sealed")
+    assert not store.add_secret("presto", "ssh", b"sealed")
     assert store.events("presto", limit=1000) == events
 
 
@@ -169,8 +170,9 @@ def test_unknown_objects_are_named_with_what_is_there(store: Store) -> None:
         store.spec("other")
     with pytest.raises(UnknownObjectError, match=r"site 'lyon'.*paris, rome, oslo"):
         store.site("presto", "lyon")
-    with pytest.raises(UnknownObjectError, match="link lyon--paris"):
-        store.update_link("presto", "paris", "lyon", "test", listening=True)
+    with pytest.raises(UnknownObjectError, match=r"overlay 'other'.*presto"):
+        store.update_link("other", "paris", "lyon", "test", listening=True)
+    assert not store.update_link("presto", "paris", "lyon", "test", listening=True)  # dropped by another job, say
     with pytest.raises(InputError, match="subnet cannot be set"):
         store.update_site("presto", "paris", "test", subnet="10.0.0.0/8")
 
@@ -192,6 +194,35 @@ def test_certificates_and_the_authority_come_back_as_they_were(store: Store) -> 
     assert store.drop_authority("presto", 1, "test")
     assert not store.drop_authority("presto", 1, "test")
     assert store.authorities("presto") == [second]
+
+
+@pytest.mark.parametrize("late", [Authority("other", b"other"), Authority("pem", b"sealed", 1, "other", 7, NOON)])
+def test_who_issues_beside_another_does_not_undo_what_that_one_recorded(store: Store, late: Authority) -> None:
+    deployed(store)
+    authority = Authority("pem", b"sealed", 1, "crl", 7, NOON)
+    store.save_authority("presto", authority, "test")
+    with pytest.raises(LeaseError, match="another job"):
+        store.save_authority("presto", late, "test")
+    assert store.authorities("presto") == [authority]
+    assert store.save_authority("presto", Authority("pem", b"sealed", 1, "crl", 8, NOON), "test")
+
+
+def test_a_secret_that_machines_were_made_with_stays(store: Store) -> None:
+    deployed(store)
+    assert store.add_secret("presto", "ssh", b"first")
+    assert not store.add_secret("presto", "ssh", b"second")
+    assert store.secret("presto", "ssh") == b"first"
+
+
+def test_a_site_that_leaves_does_so_whatever_ends_meanwhile_until_it_is_wanted_again(store: Store) -> None:
+    spec = deployed(store)
+    store.start_release("presto", "paris", "test")
+    for state in (SiteState.CONNECTED, SiteState.ERROR):  # as a task does that had begun before
+        store.update_site("presto", "paris", "test", state=state, error="late")
+        assert store.site("presto", "paris").state is SiteState.RELEASING
+    assert store.site("presto", "paris").error == "late"
+    store.bring_in("presto", spec.sites, Origin.FILE, "test")
+    assert store.site("presto", "paris").state is SiteState.ALLOCATED
 
 
 def test_the_latest_measurement_of_each_direction_is_found(store: Store) -> None:
@@ -232,7 +263,7 @@ def test_no_secret_stands_in_events_or_in_the_file_in_clear(tmp_path: Path) -> N
     with Store.open(f"sqlite:///{tmp_path}/s.db") as store:
         deployed(store)
         vault = store.vault("presto", "pass-phrase")
-        store.put_secret("presto", "ssh", vault.seal(b"private-key", "ssh"))
+        store.add_secret("presto", "ssh", vault.seal(b"private-key", "ssh"))
         store.save_authority("presto", Authority("pem", vault.seal(b"private-key", "ca")), "test")
         assert "sealed" in store.events("presto")[-1].after["sealed_key"]
     for file in tmp_path.iterdir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,10 +47,10 @@ class Gateway(ExitStack):
 
 
 def test_a_link_that_was_put_back_fails_the_task_by_name(context, monkeypatch):
-    for name, stands_in in (("open_session", Gateway), ("view", None), ("render", None), ("LISTENERS_WAIT_S", 0)):
-        monkeypatch.setattr(
-            configuring, name, stands_in if name.endswith("_S") else lambda *_, it=stands_in: it and it()
-        )
+    links = SimpleNamespace(links=context.store.links("pair", "a"))
+    for name, stands_in in (("open_session", Gateway()), ("view", links), ("render", None)):
+        monkeypatch.setattr(configuring, name, lambda *_, it=stands_in: it)
+    monkeypatch.setattr(configuring, "LISTENERS_WAIT_S", 0)
     with pytest.raises(LinkError, match="gateway a: link a--b did not come back within 10 s, put back as it was"):
         configuring.configure_tunnel(context, overlay="pair", site="a")
     site = context.store.site("pair", "a")
