@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from datetime import datetime
 
 from proactive_tasks.gateway.access import open_session
 from proactive_tasks.gateway.config import render
 from proactive_tasks.overlay.errors import LinkError, OverlayError
-from proactive_tasks.overlay.model import LinkState, SiteState
+from proactive_tasks.overlay.model import Certificate, Link, LinkState, SiteState
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.pki.issuing import current
 from proactive_tasks.scheduler.context import Context
@@ -96,8 +98,23 @@ def view(context: Context, overlay: str, site: str) -> GatewayView:
             entry.name: [leaf.serial for leaf in certificates if leaf.site == entry.name and leaf.revoked_at]
             for entry in sites
         },
+        proven=_proven(links, site, certificates),
         controllers=context.driver(known.provider).controllers(overlay),
     )
+
+
+def _proven(links: Iterable[Link], site: str, certificates: Iterable[Certificate]) -> frozenset[str]:
+    """The links that were seen to stand since a certificate of their peer was last revoked."""
+    last = {leaf.site: leaf.revoked_at for leaf in sorted(certificates, key=_revoked_at) if leaf.revoked_at}
+    return frozenset(
+        link.name
+        for link in links
+        if link.state is LinkState.CONNECTED and link.since and link.since > last.get(link.peer(site), link.since)
+    )
+
+
+def _revoked_at(leaf: Certificate) -> datetime:
+    return leaf.revoked_at or leaf.not_before
 
 
 def _await_listeners(context: Context, overlay: str, site: str) -> None:

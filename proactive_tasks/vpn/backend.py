@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from ipaddress import IPv4Address
 
     from proactive_tasks.overlay.model import Link, Site
@@ -62,6 +62,7 @@ class GatewayView:
     revocations: str
     controllers: Sequence[str] = ()  # prefixes, beyond those of the specification
     revoked: Mapping[str, Sequence[int]] = field(default_factory=dict)  # serials by site
+    proven: Collection[str] = ()  # links that stood since a certificate of their peer was revoked: it has another one
 
     def peer(self, link: Link) -> Site:
         """The site at the other end of one of this gateway's links."""

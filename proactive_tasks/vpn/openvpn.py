@@ -77,7 +77,7 @@ class OpenVpn:
     def unit(self, view: GatewayView, link: Link) -> ManagedUnit:
         """One instance of the unit template per link."""
         phase = 1 if link.listener == view.site.name else 2
-        returns = not view.revoked.get(link.peer(view.site.name))
+        returns = not view.revoked.get(link.peer(view.site.name)) or link.name in view.proven
         return ManagedUnit(f"overlay-openvpn@{link.interface}.service", phase, link.interface, returns)
 
     def mtu(self, wan_mtu: int) -> int:

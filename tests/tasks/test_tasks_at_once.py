@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
 import pytest
@@ -26,7 +27,7 @@ from proactive_tasks.gateway.config import render
 from proactive_tasks.overlay.errors import GatewayUnreachableError, PkiError, ProviderError
 from proactive_tasks.overlay.model import LinkState, Origin, SiteState
 from proactive_tasks.overlay.spec import SiteSpec, load_spec
-from proactive_tasks.pki.issuing import current, issue
+from proactive_tasks.pki.issuing import current, issue, revoke
 from proactive_tasks.probes.between import Unanswered
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
@@ -126,6 +127,20 @@ def test_a_gateway_is_configured_without_links_to_sites_that_leave(context):
     wanted = configuring.view(context, "trio", "a")
     assert [link.name for link in wanted.links] == ["a--b"]
     assert "link1" not in "".join(file.content for file in render(wanted).files)
+
+
+def test_a_link_has_to_come_back_again_once_it_stood_with_the_new_certificate_of_its_peer(context):
+    def returning():
+        wanted = configuring.view(context, "trio", "a")
+        return {link.name for link, unit in zip(wanted.links, render(wanted).units[3:], strict=True) if unit.returns}
+
+    context.store.update_link("trio", "a", "c", "test", since=datetime.now(UTC))
+    assert returning() == {"a--b", "a--c"}
+    revoke(context.store, "trio", ["c"], "test")
+    issue(context.store, "trio", context.vault, "test")
+    assert returning() == {"a--b"}
+    context.store.update_link("trio", "a", "c", "test", since=datetime.now(UTC))
+    assert returning() == {"a--b", "a--c"}
 
 
 def test_a_gateway_that_was_off_when_its_certificate_was_issued_gets_it_the_next_time(context):

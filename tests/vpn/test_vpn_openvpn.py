@@ -88,3 +88,4 @@ def test_a_dialer_starts_after_listeners_and_a_locked_out_peer_need_not_return()
     revoked = dataclasses.replace(view("west"), revoked={"east": [1]})
     assert backend.unit(view("west"), LINK).returns
     assert not backend.unit(revoked, LINK).returns
+    assert backend.unit(dataclasses.replace(revoked, proven={LINK.name}), LINK).returns
