@@ -44,7 +44,7 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
             context = Context(
                 store=store,
                 actor=f"job {variables.get('PA_JOB_ID') or '-'} {name}",
-                job=f"job {variables.get('PA_JOB_ID') or '-'}",
+                job=_owner(variables),
                 passphrase=lambda: passphrase_of({PASSPHRASE: _credential(bindings, PASSPHRASE)}),
                 vault_key=bytes.fromhex(_credential(bindings, VAULT_KEY)),
                 progress=_progress,
@@ -54,6 +54,11 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(1)
     return _hand_back(outcome, bindings)
+
+
+def _owner(variables: Mapping[str, Any]) -> str:
+    """Who owns the locks. A scheduler numbers its jobs without regard to the embedded engine's, which may be dead."""
+    return f"{'job' if os.environ.get(EMBEDDED) else 'scheduler job'} {variables.get('PA_JOB_ID') or '-'}"
 
 
 def arguments(task: Callable[..., Result], bindings: Mapping[str, Any]) -> dict[str, Any]:

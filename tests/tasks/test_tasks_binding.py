@@ -154,6 +154,20 @@ def test_under_a_scheduler_sqlite_is_refused_unless_there_is_one_node(
     assert run(task, bindings({"SITE": "a", "STORE": url, "SINGLE_NODE": "true"}))
 
 
+def test_locks_of_a_scheduler_s_job_are_not_those_of_the_embedded_engine_s_of_the_same_number(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def owner(context: Context) -> Result:
+        return Result("owner", facts={"job": context.job})
+
+    given = {"PA_JOB_ID": "12", "STORE": f"sqlite:///{tmp_path}/store.db", "SINGLE_NODE": "true"}
+    owners = []
+    for embedded in ("true", ""):
+        monkeypatch.setenv(EMBEDDED, embedded)
+        owners.append(json.loads(run(owner, bindings(given)))["facts"]["job"])
+    assert owners == ["job 12", "scheduler job 12"]
+
+
 @pytest.mark.usefixtures("embedded")
 def test_progress_is_written_where_the_scheduler_reads_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("PA_TASK_PROGRESS_FILE", str(tmp_path / "percent"))
