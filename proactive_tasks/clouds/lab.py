@@ -61,22 +61,17 @@ class LabProvider:
         return connection
 
     def hosts(self, overlay: str, site: Site) -> list[HostProbe]:
-        """The site's hosts, which are namespaces of this machine."""
+        """The site's hosts, which are namespaces of this machine; they are there without a gateway, too."""
         lab = Lab(overlay)
-        status = lab.status(site.name)
-        addresses = status.hosts if status else ()
-        return [
-            HostProbe(name, address, partial(_reach, lab.namespace(name)))
-            for name, address in zip(lab.hosts(site.name), addresses, strict=True)
-        ]
+        return [HostProbe(name, address, partial(_reach, lab, name)) for name, address in lab.hosts(site.name).items()]
 
     def controllers(self, overlay: str) -> Sequence[str]:  # noqa: ARG002 - the same in every lab
         """The controller's place in the lab's Internet."""
         return [f"{CONTROLLER}/32"]
 
 
-def _reach(namespace: str, targets: Sequence[str], deadline_s: float) -> dict[str, float | None]:
-    return reach_from(partial(socket_in, namespace), targets, deadline_s)
+def _reach(lab: Lab, host: str, targets: Sequence[str], deadline_s: float) -> dict[str, float | None]:
+    return reach_from(partial(socket_in, lab.namespace(host)), targets, deadline_s)
 
 
 def _facts(overlay: str, status: SiteStatus) -> GatewayFacts:

@@ -75,9 +75,11 @@ class Lab:
             user_data_digest=record["user_data_digest"],
         )
 
-    def hosts(self, site: str) -> list[str]:
-        """The names of a site's application hosts, as `exec` takes them."""
-        return [f"{site}/host{number}" for number in self._state.record(site).get("hosts", [])]
+    def hosts(self, site: str) -> dict[str, IPv4Address]:
+        """The names of a site's application hosts, as `exec` takes them, and their addresses."""
+        record = self._state.record(site)
+        numbers = record.get("hosts", [])
+        return {f"{site}/host{number}": IPv4Network(record["subnet"]).network_address + number for number in numbers}
 
     def conditions(self, site: str) -> Conditions:
         """What a site's leg is like now."""

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proactive_tasks.lab import image, processes, requirements
+from proactive_tasks.clouds.lab import LabProvider
+from proactive_tasks.lab import image, names, processes, requirements
 from proactive_tasks.lab.names import LabNames
 from proactive_tasks.lab.network import CONTROLLER, INSIDE, LEGS, OUTSIDE, Conditions, Leg, rules
-from proactive_tasks.overlay.errors import InputError
+from proactive_tasks.lab.state import LabState
+from proactive_tasks.overlay.errors import InputError, UnknownObjectError
 
 numbers = st.integers(1, LEGS)
 
@@ -144,3 +146,16 @@ def test_no_program_that_outlives_the_task_has_its_passphrase(tmp_path, monkeypa
         processes.end(pid, "10")
     assert "PATH=" in seen.read_text()
     assert "to-be-kept" not in seen.read_text()
+
+
+def test_hosts_of_a_site_whose_gateway_has_lost_its_disk_are_still_there(make_site, tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "STATE", tmp_path)
+    record = {"hosts": [1, 2], "subnet": "10.250.0.0/24", "gateway": "10.250.0.254"}  # and no disk
+    LabState(LabNames("presto")).save("paris", record)
+    found = LabProvider().hosts("presto", make_site("paris", 0))
+    assert [(host.name, str(host.address)) for host in found] == [
+        ("paris/host1", "10.250.0.1"),
+        ("paris/host2", "10.250.0.2"),
+    ]
+    with pytest.raises(UnknownObjectError, match="paris"):  # removed by another job, say: the probe's affair
+        found[0].probe([], 1)
