@@ -49,5 +49,7 @@ def release_site(context: Context, *, overlay: str, site: str) -> Result:
         removed = driver.release(overlay, known, lambda line: context.progress(50, line))
         if driver.facts(overlay, known) is not None:
             raise ProviderError(f"site {site}: its gateway is still there after its release; run this again")
-        context.store.drop_site(overlay, site, context.actor)
+        with context.store.write(overlay):
+            if context.store.site(overlay, site).state is SiteState.RELEASING:  # else it was called back meanwhile
+                context.store.drop_site(overlay, site, context.actor)
     return Result("release_site", changed=True, difference=removed, facts={"site": site})

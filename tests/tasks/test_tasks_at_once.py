@@ -44,6 +44,7 @@ class Driver:
 
     def release(self, _overlay, site, _progress):
         self.asked.append(f"release {site.name}")
+        self.meanwhile()
         return [f"machine {site.name}"]
 
     def discard(self, _overlay, site):
@@ -157,6 +158,16 @@ def test_a_site_that_another_job_released_or_wants_again_is_left_alone(context, 
     context.store.bring_in("trio", [SiteSpec(name="b", provider="lab")], Origin.ELASTIC, "test")
     assert not releasing.release_site(context, overlay="trio", site="b").changed
     assert driver.asked == ["release c"]
+
+
+def test_a_site_that_is_called_back_while_it_is_released_keeps_its_numbers(context, driver):
+    context.store.start_release("trio", "b", "test")
+    before = context.store.site("trio", "b").subnet
+    again = [SiteSpec(name="b", provider="lab")]
+    driver.meanwhile = lambda: context.store.bring_in("trio", again, Origin.ELASTIC, "another job")
+    assert releasing.release_site(context, overlay="trio", site="b").changed
+    site = context.store.site("trio", "b")
+    assert (site.subnet, site.state) == (before, SiteState.ALLOCATED)
 
 
 def test_providers_of_released_sites_are_asked_for_what_is_left_too(context):
