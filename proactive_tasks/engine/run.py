@@ -95,7 +95,7 @@ class JobRun:
         nodes: int,
     ) -> None:
         jobs = Jobs(store)
-        shown = {name: "******" if each.secret else each.value for name, each in workflow.variables.items()}
+        shown = {name: each.shown for name, each in workflow.variables.items()}
         number = jobs.create(workflow.name, source, shown)
         self.job = Job(workflow, str(number))
         self._recorder = Recorder(jobs, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -9,6 +10,9 @@ from proactive_tasks.overlay.errors import WorkflowError
 
 if TYPE_CHECKING:
     from lxml import etree
+
+
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
 
 
 def line_of(element: etree._Element) -> int:
@@ -40,9 +44,11 @@ class Variable:
     inherited: bool = False
 
     @property
-    def secret(self) -> bool:
-        """Whether the value must not be shown or stored."""
-        return self.model.strip().upper().startswith("PA:HIDDEN")
+    def shown(self) -> str:
+        """The value as it may be shown and stored: hidden ones not at all, URLs without their password."""
+        if self.model.strip().upper().startswith("PA:HIDDEN"):
+            return "******"
+        return _PASSWORD.sub(r"\1******@", self.value)
 
 
 @dataclass(frozen=True, slots=True)

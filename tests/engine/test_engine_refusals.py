@@ -160,6 +160,16 @@ def test_a_hidden_value_reaches_the_task_and_not_the_store(ran: Ran, database: A
     assert "geheim" not in json.dumps(Jobs(database).job(int(ended.job.number)).variables)
 
 
+def test_the_password_of_a_url_reaches_the_task_and_not_the_store(ran: Ran, database: Any) -> None:
+    from proactive_tasks.store.jobs import Jobs
+
+    head = '<variables><variable name="STORE" value="postgresql://overlay:geheim@db/overlay"/></variables>'
+    ended = ran(task("A", "print(variables.get('STORE')[21:27][::-1])"), head=head)
+    assert ended.printed("A") == ["mieheg"]
+    shown = Jobs(database).job(int(ended.job.number)).variables
+    assert shown == {"STORE": "postgresql://overlay:******@db/overlay"}
+
+
 @pytest.mark.parametrize(
     ("expression", "following"),
     [
