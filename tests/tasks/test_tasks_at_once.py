@@ -193,7 +193,7 @@ def test_a_request_that_nobody_should_sign_is_its_own_site_s_fault(context, monk
         def ready(self, _deadline_s):
             pass
 
-        def make_key(self, _site):
+        def make_key(self, *_):
             return request_of("a")
 
     monkeypatch.setattr(provisioning, "open_session", lambda *_: Captured())
