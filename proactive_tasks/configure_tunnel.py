@@ -13,6 +13,7 @@ from proactive_tasks.overlay.model import Certificate, Link, LinkState, SiteStat
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.pki.issuing import current
 from proactive_tasks.scheduler.context import Context
+from proactive_tasks.store import Lease
 from proactive_tasks.vpn.backend import GatewayView
 
 LISTENERS_WAIT_S = 4.0
@@ -35,16 +36,16 @@ def configure_tunnel(context: Context, *, overlay: str, site: str, dry_run: bool
         GatewayError: the gateway does not answer or refused the change; it stands as it did before.
         LinkError: some of its links did not come back, and were put back as they were; the others have their change.
     """
-    with context.store.lease(f"gateway/{overlay}/{site}", context.job):
+    with context.store.lease(f"gateway/{overlay}/{site}", context.job) as lease:
         try:
-            return _configure(context, overlay, site, dry_run=dry_run)
+            return _configure(context, overlay, site, lease, dry_run=dry_run)
         except OverlayError as error:
             if not dry_run:
                 context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
             raise
 
 
-def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> Result:
+def _configure(context: Context, overlay: str, site: str, lease: Lease, *, dry_run: bool) -> Result:
     known = context.store.site(overlay, site)
     with open_session(context.store, overlay, known, context.driver(known.provider), context.vault) as session:
         trusts = max((authority.number for authority in context.store.authorities(overlay)), default=0)
@@ -56,12 +57,14 @@ def _configure(context: Context, overlay: str, site: str, *, dry_run: bool) -> R
             return result
         context.progress(30, f"{site}: {len(difference)} changes" if difference else f"{site}: nothing to change")
         if difference:
+            context.store.check_lease(lease)
             session.apply(config, phase=1)
         for link in links:
             if link.listener == site and not link.listening:
                 context.store.update_link(overlay, link.a, link.b, context.actor, listening=True)
         if difference:
             _await_listeners(context, overlay, site)
+            context.store.check_lease(lease)
             names = {link.interface: link.name for link in links}
             if failed := session.apply(config, phase=2).failed:
                 lines = [f"link {names.get(interface, interface)} {why}" for interface, why in failed.items()]

@@ -11,6 +11,7 @@ from proactive_tasks.overlay.model import Site, SiteState
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.pki.authority import check_request
 from proactive_tasks.scheduler.context import Context
+from proactive_tasks.store import Lease
 
 BOOT_S = 180.0
 """How long a new machine may take until it answers."""
@@ -33,17 +34,17 @@ def provision_gateway(context: Context, *, overlay: str, site: str, dry_run: boo
         GatewayError: the machine does not answer, or not as itself.
         PkiError: it sent a request that nobody should sign.
     """
-    with context.store.lease(f"gateway/{overlay}/{site}", context.job):
+    with context.store.lease(f"gateway/{overlay}/{site}", context.job) as lease:
         known = context.store.site(overlay, site)
         try:
-            return _provision(context, overlay, known, dry_run=dry_run)
+            return _provision(context, overlay, known, lease, dry_run=dry_run)
         except OverlayError as error:
             if not dry_run:
                 context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
             raise
 
 
-def _provision(context: Context, overlay: str, site: Site, *, dry_run: bool) -> Result:
+def _provision(context: Context, overlay: str, site: Site, lease: Lease, *, dry_run: bool) -> Result:
     driver = context.driver(site.provider)
     facts = driver.facts(overlay, site)
     if facts is not None and not site.host_key:
@@ -58,6 +59,7 @@ def _provision(context: Context, overlay: str, site: Site, *, dry_run: bool) -> 
         return result
     if result.difference or facts is None:
         context.progress(10, f"{site.name}: {'changing' if facts else 'making'} the gateway")
+        context.store.check_lease(lease)
         facts = driver.apply(order, lambda line: context.progress(30, f"{site.name}: {line}"))
     checks.underlay(context.store.spec(overlay), site.name, facts.public_address)
     fields = {"machine": facts.machine, "public_address": facts.public_address, "wan": facts.wan, "lan": facts.lan}

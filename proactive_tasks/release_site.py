@@ -40,7 +40,7 @@ def release_site(context: Context, *, overlay: str, site: str) -> Result:
     Raises:
         ProviderError: something of it could not be removed; the record stays, so that the next run goes on.
     """
-    with context.store.lease(f"gateway/{overlay}/{site}", context.job):
+    with context.store.lease(f"gateway/{overlay}/{site}", context.job) as lease:
         # Looked up under the lock: another job may have released it meanwhile, or have brought it in again.
         known = next((entry for entry in context.store.sites(overlay) if entry.name == site), None)
         if known is None or known.state is not SiteState.RELEASING:
@@ -49,6 +49,7 @@ def release_site(context: Context, *, overlay: str, site: str) -> Result:
         removed = driver.release(overlay, known, lambda line: context.progress(50, line))
         if driver.facts(overlay, known) is not None:
             raise ProviderError(f"site {site}: its gateway is still there after its release; run this again")
+        context.store.check_lease(lease)
         with context.store.write(overlay):
             if context.store.site(overlay, site).state is SiteState.RELEASING:  # else it was called back meanwhile
                 context.store.drop_site(overlay, site, context.actor)

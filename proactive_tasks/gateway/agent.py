@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TextIO
 
 from proactive_tasks.gateway.bundle import Change
@@ -37,15 +36,9 @@ class Agent:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
-    def facts(self) -> dict[str, Any]:
-        """What the gateway is: boot, host key, free disk, programs that lack."""
-        disk = os.statvfs(self.machine.path("/etc"))
-        return {
-            "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            "host_key": self._public_line(_HOST_KEY),
-            "free_bytes": disk.f_bavail * disk.f_frsize,
-            "missing": [name for name in _PROGRAMS if not self.machine.path(name).exists()],
-        }
+    def missing(self) -> list[str]:
+        """The programs that a gateway needs and that are not installed (yet)."""
+        return [name for name in _PROGRAMS if not self.machine.path(name).exists()]
 
     def make_key(self, site: str, algorithm: str) -> str:
         """The gateway's private key, made if there is none, and a request for a certificate of `site`, PEM."""

@@ -58,15 +58,6 @@ module.main()
 """
 
 
-class Facts(NamedTuple):
-    """What a gateway is."""
-
-    boot: str
-    host_key: str
-    free_bytes: int
-    missing: list[str]  # programs that are not installed (yet)
-
-
 class Applied(NamedTuple):
     """What a change did: a line for each step, and the links that had to be put back, by interface."""
 
@@ -201,25 +192,20 @@ class GatewaySession:
         """End the connection; the agent ends with it."""
         self._transport.close()
 
-    def facts(self) -> Facts:
-        """What the gateway is."""
-        return Facts(**self._ask("facts", 10))
-
-    def ready(self, deadline_s: float) -> Facts:
-        """The facts, once every program that a gateway needs is installed.
+    def ready(self, deadline_s: float) -> None:
+        """Wait until every program that a gateway needs is installed.
 
         Raises:
             GatewayError: some lack at the deadline.
         """
         end = time.monotonic() + deadline_s
-        while (facts := self.facts()).missing:
+        while missing := self._ask("missing", 10):
             if time.monotonic() > end:
                 raise GatewayError(
-                    f"gateway {self._address}: {', '.join(facts.missing)} not installed within {deadline_s:.0f} s; "
+                    f"gateway {self._address}: {', '.join(missing)} not installed within {deadline_s:.0f} s; "
                     "see /var/log/cloud-init-output.log there"
                 )
             time.sleep(0.5)
-        return facts
 
     def make_key(self, site: str, algorithm: str = "ecdsa") -> str:
         """The certificate request of the gateway's own key, PEM; the key, ecdsa or rsa, is made if there is none."""

@@ -1,12 +1,10 @@
 """Cloud-init user-data that turns a Debian 12 image into a gateway that waits for its first connection.
 
-User-data can be read by whoever may describe the machine: the host key in it is replaced at the first connection, and
-what is shown of it is redacted.
+User-data can be read by whoever may describe the machine: the host key in it is replaced at the first connection.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
     from proactive_tasks.overlay.model import Site
 
-REDACTED = "<redacted>"
 PACKAGES = {
     "openvpn": "/usr/sbin/openvpn",
     "bird2": "/usr/sbin/bird",
@@ -97,19 +94,6 @@ def user_data(
     }
     head = f"#cloud-config\n# Gateway of site {site.name}, overlay {overlay}\n"
     return (head + yaml.safe_dump(config, sort_keys=False, width=1000)).encode()
-
-
-def digest(document: bytes) -> str:
-    """SHA-256 by which user-data is compared."""
-    return hashlib.sha256(document).hexdigest()
-
-
-def redacted(document: bytes) -> str:
-    """User-data as it may be shown: without the private key."""
-    head = [line for line in document.decode().splitlines() if line.startswith("#")]
-    config = yaml.safe_load(document)
-    config["ssh_keys"] = dict.fromkeys(config.get("ssh_keys", {}), REDACTED)
-    return "\n".join([*head, yaml.safe_dump(config, sort_keys=False, width=1000)])
 
 
 def _public_line(key: Ed25519PrivateKey) -> str:

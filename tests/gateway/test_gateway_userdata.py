@@ -37,18 +37,6 @@ def test_the_seeded_host_key_is_the_one_that_was_made(make_site):
     assert config["ssh_keys"] == {"ed25519_private": private, "ed25519_public": public}
 
 
-def test_what_is_shown_holds_no_key_and_is_otherwise_the_same(document):
-    shown, config = userdata.redacted(document), yaml.safe_load(document)
-    assert "PRIVATE KEY" not in shown
-    assert config["ssh_keys"]["ed25519_private"].split()[5] not in shown
-    assert yaml.safe_load(shown)["write_files"] == config["write_files"]
-
-
-def test_a_digest_tells_two_documents_apart(document, make_site):
-    other = userdata.user_data("presto", make_site(0), KEY, userdata.new_host_key()[0], ["192.0.2.0/24"])
-    assert userdata.digest(document) == userdata.digest(bytes(document)) != userdata.digest(other)
-
-
 def test_a_host_key_of_another_kind_is_refused(make_site):
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
