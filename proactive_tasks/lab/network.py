@@ -61,11 +61,14 @@ class Conditions:
         for name, most in ranges.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= most:
-                raise InputError(f"lab option {name}: {value!r} is not between 0 and {most}")
+                raise InputError(f"lab option {name}: {value!r} is not between 0 and {most}; correct it")
         if 0 < self.rate_mbit < 0.1:
-            raise InputError(f"lab option rate_mbit: {self.rate_mbit!r} is less than 0.1")
+            raise InputError(f"lab option rate_mbit: {self.rate_mbit!r} is less than 0.1; raise it, or 0 for no limit")
         if self.jitter_ms > self.delay_ms:
-            raise InputError(f"lab option jitter_ms: {self.jitter_ms!r} is more than the delay of {self.delay_ms!r} ms")
+            raise InputError(
+                f"lab option jitter_ms: {self.jitter_ms!r} is more than the delay of {self.delay_ms!r} ms; "
+                "lower it, or raise the delay"
+            )
         return self
 
     @property

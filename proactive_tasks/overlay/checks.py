@@ -38,6 +38,14 @@ OPTIONS: Mapping[str, Mapping[str, tuple[type, float, float]]] = {
 }
 """The options that a site of a provider can have: type, least and greatest value. `loss` is a share of 1."""
 
+SHAPES = {
+    "tuple_type": "list",
+    "model_type": "mapping of keys to values",
+    "mapping_type": "mapping of keys to values",
+    "string_type": "text",
+}
+"""What pydantic calls by the names of Python's types, in YAML's words."""
+
 
 class RuleError(SpecificationError):
     """A rule that does not hold, and where below the value that was checked."""
@@ -146,6 +154,8 @@ def options(of: str, given: Mapping[str, Any]) -> None:
                 raise RuleError(f"{shown(value)} is not a truth value; write true or false", "options", key)
         elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise RuleError(f"{shown(value)} is not a number from {low:g} to {high:g}; correct it", "options", key)
+    if (jitter := given.get("jitter_ms", 0)) > (delay := given.get("delay_ms", 0)):
+        raise RuleError(f"{jitter} is more than delay_ms {delay}; lower it, or raise the delay", "options", "jitter_ms")
 
 
 def whole(spec: OverlaySpec) -> None:
@@ -287,6 +297,8 @@ def describe(problem: Mapping[str, Any]) -> tuple[Path, str]:
         return path, "unknown key; remove it or correct its spelling (docs/specification.schema.json lists all keys)"
     if problem["type"] == "missing":
         return path, "is missing; add it"
+    if problem["type"] in SHAPES:
+        return path, f"{shown(problem['input'])} is not a {SHAPES[problem['type']]}; write it as one"
     return path, f"{shown(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}; correct it"
 
 

@@ -230,7 +230,8 @@ def _added(session: Session, actor: str, overlay: OverlayRow, book: _Book, site:
 def _updated(session: Session, actor: str, row: SiteRow, site: SiteSpec, origin: Origin) -> SiteRow:
     if (row.provider, row.region) != (site.provider, site.region):
         raise InputError(
-            f"site {site.name}: is at {row.provider} {row.region}, not {site.provider} {site.region}; "
+            f"site {site.name}: is at {' '.join(filter(None, (row.provider, row.region)))}, "
+            f"not {' '.join(filter(None, (site.provider, site.region)))}; "
             "release it first, or give the new site another name"
         )
     values = {

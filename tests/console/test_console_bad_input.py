@@ -61,6 +61,9 @@ SPECIFICATIONS = {
     "aliases without end": (HEAD + "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "alias"),
     "nested too deep": (HEAD + "sites: " + "[" * 100_000, "nested deeper"),
     "unknown option": (sites(PARIS + ", options: {'$(id)': 1}"), "option"),
+    "jitter beyond the delay": (sites(PARIS + ", options: {jitter_ms: 5, delay_ms: 2}"), "jitter_ms: 5 is more than"),
+    "sites that are no list": (HEAD + "sites: 3\n", "sites: 3 is not a list"),
+    "a site that is no mapping": (HEAD + "sites: [paris]\n", "sites[0]: 'paris' is not a mapping"),
     "region with a command in it": (sites(PARIS + ", region: '$(id)'"), "is not a region"),
 }
 

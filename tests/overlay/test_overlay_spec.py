@@ -160,7 +160,7 @@ BAD = [
     (sites(PARIS + ", parent: b", "name: b, provider: lab, parent: paris") + "topology: tree\n", 3, "back to itself"),
     (HEAD + "bfd: {interval_ms: 1}\n", 3, "bfd.interval_ms: 1: input should be greater"),
     (HEAD + "controllers: [here]\n", 3, "controllers[0]: 'here' is not an IPv4 prefix"),
-    (HEAD + "sites: none\n", 3, "sites: 'none': input should be a valid"),
+    (HEAD + "sites: none\n", 3, "sites: 'none' is not a list; write it as one"),
 ]
 
 
