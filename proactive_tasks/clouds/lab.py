@@ -11,6 +11,7 @@ from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, HostProb
 from proactive_tasks.lab.lab import Lab, SiteStatus
 from proactive_tasks.lab.namespaces import socket_in
 from proactive_tasks.lab.network import CONTROLLER
+from proactive_tasks.lab.requirements import require
 from proactive_tasks.overlay.model import Site
 from proactive_tasks.probes.echo import reach_from
 
@@ -19,6 +20,10 @@ class LabProvider:
     """Gateways in a lab. See `provider.Provider`."""
 
     name = "lab"
+
+    def check(self) -> None:
+        """A lab needs root and programs of its own."""
+        require()
 
     def facts(self, overlay: str, site: Site) -> GatewayFacts | None:
         """What is there for this site."""

@@ -48,6 +48,9 @@ class Provider(Protocol):
 
     name: str
 
+    def check(self) -> None:
+        """Refuse where this machine cannot drive the provider: an `InputError` that names all that is missing."""
+
     def facts(self, overlay: str, site: Site) -> GatewayFacts | None:
         """What is there for this site, found by its deterministic name; None when there is no gateway."""
 

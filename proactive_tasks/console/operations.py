@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proactive_tasks.clouds import driver
 from proactive_tasks.console.outcome import Outcome
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.overlay.model import Origin
@@ -56,6 +57,7 @@ def run(store: Store, server: ForkServer, name: str, variables: dict[str, str]) 
 
     overlay = variables.get("OVERLAY", "")
     credentials = {PASSPHRASE: passphrase()}
+    providers = _providers(variables)
     if overlay and overlay in store.overlays():  # a wrong passphrase is told before anything starts
         credentials[VAULT_KEY] = context(store).vault(overlay).key.hex()
     _free_dead_jobs(store)
@@ -115,8 +117,6 @@ def new_site(
     Raises:
         InputError: a value does not do; nothing was changed.
     """
-    from proactive_tasks.clouds import driver
-
     name = context(store).overlay(overlay)
     given = {}
     for option in options:
