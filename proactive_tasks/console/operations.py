@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from proactive_tasks.clouds import driver
 from proactive_tasks.console.outcome import Outcome
+from proactive_tasks.gateway.access import SECRET
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec, site_spec
@@ -38,6 +39,27 @@ def passphrase() -> str:
     import getpass
 
     return getpass.getpass("passphrase of the overlay's keys: ")
+
+
+def passphrase_for(store: Store) -> str:
+    """The passphrase, if it opens anything here: what a backup is sealed with must be known when it is needed.
+
+    Raises:
+        SecretError: it is missing, or opens none of the overlays.
+    """
+    found, wrong = passphrase(), None
+    for name in store.overlays():
+        if store.secret(name, SECRET) is None:
+            continue  # nothing is sealed yet
+        try:
+            context(store).vault(name)
+        except SecretError as error:
+            wrong = error
+        else:
+            return found
+    if wrong:
+        raise wrong
+    return found
 
 
 def workflow(name: str) -> Path:
