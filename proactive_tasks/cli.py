@@ -102,7 +102,9 @@ def scale_out(
     site: Annotated[str, typer.Argument(help="Name of the new site.")],
     provider: Annotated[str, typer.Option(help="Its kind of cloud.")],
     region: Annotated[str, typer.Option(help="Its region.")] = "",
-    hosts: Annotated[int, typer.Option(min=0, help="Its application hosts, where the provider makes them.")] = 1,
+    hosts: Annotated[
+        int, typer.Option(min=0, max=200, help="Its application hosts, where the provider makes them.")
+    ] = 1,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Further option of the provider; may be repeated.")
     ] = None,
@@ -291,6 +293,9 @@ def logs(
     with jobs.open_database() as database:
         records = Jobs(database)
         found = records.job(job), records.tasks(job), records.log(job, task)
+        names = [each.name for each in found[1]]
+        if task is not None and task not in names:
+            raise UnknownObjectError(f"task {task!r}: job {job} has none of this name; it has: {', '.join(names)}")
     answer(output, jobs.log_json(*found), lambda: jobs.log_table(*found))
 
 
@@ -341,9 +346,19 @@ def _finish(output: Output, outcome: Outcome) -> None:
         raise typer.Exit(FAILED)
 
 
+def _check_word(word: str) -> None:
+    """Neither the store nor JSON can hold what a shell passes on that is no text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"argument {ascii(word)[:60]}: is not UTF-8 text; write it in UTF-8") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; errors that the package raises on purpose are told in one line."""
     try:
+        for word in sys.argv[1:] if arguments is None else arguments:
+            _check_word(word)
         app(arguments)
     except OverlayError as error:
         typer.echo(f"overlayctl: {' '.join(str(error).split())}", err=True)

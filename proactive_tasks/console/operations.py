@@ -140,6 +140,10 @@ def new_site(
         InputError: a value does not do; nothing was changed.
     """
     name = context(store).overlay(overlay)
+    if any(known.name == site and known.origin is Origin.FILE for known in store.sites(name)):
+        raise InputError(
+            f"site {site}: is in overlay {name} already, by its specification; change it there, or take another name"
+        )
     given = {}
     for option in options:
         key, separator, value = option.partition("=")
@@ -184,5 +188,5 @@ def known_site(store: Store, overlay: str, site: str) -> dict[str, str]:
 def _literal(value: str) -> object:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value

@@ -53,8 +53,9 @@ class Planned:
         ]
         rows += [("change", "gateway", line, "") for line in self.gateways]
         kept = sum(entry["action"] == Action.KEEP for entry in self.objects)
+        changes = "1 change" if self.changes == 1 else f"{self.changes or 'no'} changes"
         shown = render(table(f"Plan of {self.overlay}", ("action", "kind", "name", "note"), rows)) if rows else ""
-        return f"{shown}{self.changes or 'no'} changes, {kept} objects stay as they are"
+        return f"{shown}{changes}, {kept} kept as they are"
 
 
 def plan(store: Store, file: Path | None, overlay: str, *, prune: bool, live: bool = True) -> Planned:
@@ -66,6 +67,8 @@ def plan(store: Store, file: Path | None, overlay: str, *, prune: bool, live: bo
     """
     if file:
         spec = load_spec(file)
+        if overlay not in {"", spec.overlay}:
+            raise InputError(f"{file}: specifies overlay {spec.overlay}, not {overlay!r}; leave --overlay out")
         for site in spec.sites:
             driver(site.provider)
         store.check(spec)

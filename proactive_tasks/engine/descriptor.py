@@ -57,7 +57,7 @@ def _parse(source: bytes) -> etree._Element:
     try:
         root = etree.fromstring(source, parser)
     except etree.XMLSyntaxError as error:
-        raise RefusedError(f"At [tag:job] : the workflow is not well-formed XML: {error}") from error
+        raise RefusedError(f"At [tag:job] : the workflow is not well-formed XML: {error.msg}") from error
     if cast("str", root.getroottree().docinfo.doctype):  # type: ignore[union-attr]  # the stubs lack it
         raise RefusedError("At [tag:job] : a document type declaration is not accepted; take <!DOCTYPE ...> out")
     return root

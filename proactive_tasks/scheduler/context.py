@@ -88,15 +88,20 @@ def passphrase_of(credentials: dict[str, str]) -> str:
     """The passphrase from the scheduler's third-party credentials, else from the environment.
 
     Raises:
-        SecretError: it is nowhere.
+        SecretError: it is nowhere, or the file that should hold it does not.
     """
     if found := credentials.get(PASSPHRASE) or os.environ.get(PASSPHRASE):
         return found
     if path := os.environ.get(f"{PASSPHRASE}_FILE"):
         try:
-            return Path(path).read_text(encoding="utf-8").strip()
+            written = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise SecretError(f"passphrase file {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SecretError(f"passphrase file {path} is not UTF-8 text; save it as such") from error
+        if not written:
+            raise SecretError(f"passphrase file {path} is empty; write the passphrase into it")
+        return written
     raise SecretError(
         f"the passphrase of the overlay's keys is missing: put it into the third-party credential {PASSPHRASE}, "
         f"or into the environment as {PASSPHRASE} or {PASSPHRASE}_FILE"
