@@ -27,6 +27,6 @@ PRELOAD = (
 
 def fork_server(preload: Sequence[str] = PRELOAD) -> ForkServer:
     """The process that the engine's tasks come from. Start it early: it imports what they need meanwhile."""
-    os.environ.setdefault("OVERLAY_STORE", default_store_url())
+    os.environ["OVERLAY_STORE"] = default_store_url()
     os.environ[EMBEDDED] = "true"
     return ForkServer(preload)

@@ -264,6 +264,34 @@ def test_a_passphrase_missing_or_wrong_for_a_deployment(
     assert content() == before
 
 
+@pytest.mark.parametrize(("content", "word"), [(b"\xff\xfe", "UTF-8"), (b"\n", "empty")], ids=["binary", "empty"])
+def test_a_passphrase_file_that_holds_none(
+    cli: Cli, overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, word: str
+) -> None:
+    file = tmp_path / "passphrase"
+    file.write_bytes(content)
+    monkeypatch.delenv("OVERLAY_PASSPHRASE")
+    monkeypatch.setenv("OVERLAY_PASSPHRASE_FILE", str(file))
+    cli("destroy", "--yes").refused(str(file), word)
+
+
+@pytest.mark.parametrize(
+    "command", [("events", "--overlay"), ("logs", "1", "--task"), ("scale-in", "--yes")], ids=" ".join
+)
+def test_an_argument_that_is_no_text(cli: Cli, overlay: str, content: Content, command: tuple[str, ...]) -> None:
+    before = content()
+    cli(*command, os.fsdecode(b"caf\xe9")).refused("caf", "UTF-8")
+    assert content() == before
+
+
+def test_a_state_directory_that_cannot_be_made(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVERLAY_STORE")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    for command in (["overlays"], ["plan"], ["jobs"], ["destroy", "--yes"]):
+        cli(*command).refused(str(tmp_path / "file"), "XDG_STATE_HOME")
+
+
 def test_backups_that_cannot_be_written_or_read(
     cli: Cli, overlay: str, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
