@@ -300,25 +300,33 @@ def logs(
 
 
 @app.command(epilog="Example: overlayctl backup overlay.backup")
-def backup(file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")]) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Write the whole store into one encrypted file."""
     from proactive_tasks.console import operations
     from proactive_tasks.store.backup import backup as write
 
     with _store() as store:
-        write(store, file, operations.passphrase())
-    typer.echo(f"{file}: written, encrypted with the passphrase", err=True)
+        write(store, file, operations.passphrase_for(store))
+        values = {"file": str(file), "store": store.url, "overlays": store.overlays()}
+    answer(output, values, lambda: f"{file}: written, encrypted with the passphrase")
 
 
 @app.command(epilog="Example: overlayctl --store sqlite:////var/lib/overlay/store.db restore overlay.backup")
-def restore(file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")]) -> None:
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Fill an empty store from a backup; the living overlay is then known here."""
     from proactive_tasks.console import operations
     from proactive_tasks.store.backup import restore as read
 
     with _store() as store:
         read(store, file, operations.passphrase())
-    typer.echo(f"{file}: restored; 'overlayctl plan' compares it with the world", err=True)
+        values = {"file": str(file), "store": store.url, "overlays": store.overlays()}
+    answer(output, values, lambda: f"{file}: restored; 'overlayctl plan' compares it with the world")
 
 
 def _events_table(found: Sequence[Event]) -> str:

@@ -76,6 +76,7 @@ def link(
     udp_blocked: Annotated[bool | None, typer.Option("--block-udp/--allow-udp", help="Pass no UDP.")] = None,
     down: Annotated[bool | None, typer.Option("--down/--up", help="Pass nothing at all.")] = None,
     overlay: OverlayOption = "",
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Change what a site's way into the Internet is like, while its machine runs on."""
     changes: dict[str, Any] = {
@@ -90,21 +91,29 @@ def link(
     changes = {name: value for name, value in changes.items() if value is not None}
     if not changes:
         raise InputError(f"leg of {site}: nothing to change was named; see 'lab link --help'")
-    typer.echo(f"leg of {site}: {_lab(overlay).link(site, **changes)}")
+    lab = _lab(overlay)
+    leg = lab.link(site, **changes)
+    answer(output, {"overlay": lab.overlay, "site": site, "leg": asdict(leg)}, lambda: f"leg of {site}: {leg}")
 
 
 @lab_app.command("cut", epilog="Example: overlayctl lab cut paris lyon")
-def cut(site: SiteArgument, other: SiteArgument, overlay: OverlayOption = "") -> None:
+def cut(
+    site: SiteArgument, other: SiteArgument, overlay: OverlayOption = "", output: OutputOption = Output.TABLE
+) -> None:
     """Let nothing pass between the public addresses of two sites."""
-    _lab(overlay).cut(site, other)
-    typer.echo(f"{site} and {other}: cut; 'lab heal {site} {other}' undoes it")
+    lab = _lab(overlay)
+    lab.cut(site, other)
+    answer(output, _cuts(lab), lambda: f"{site} and {other}: cut; 'lab heal {site} {other}' undoes it")
 
 
 @lab_app.command("heal", epilog="Example: overlayctl lab heal paris lyon")
-def heal(site: SiteArgument, other: SiteArgument, overlay: OverlayOption = "") -> None:
+def heal(
+    site: SiteArgument, other: SiteArgument, overlay: OverlayOption = "", output: OutputOption = Output.TABLE
+) -> None:
     """Undo a cut."""
-    _lab(overlay).heal(site, other)
-    typer.echo(f"{site} and {other}: not cut")
+    lab = _lab(overlay)
+    lab.heal(site, other)
+    answer(output, _cuts(lab), lambda: f"{site} and {other}: not cut")
 
 
 @lab_app.command("kill", epilog="Example: overlayctl lab kill paris/gateway --disk")
@@ -112,27 +121,34 @@ def kill(
     machine: GatewayArgument,
     overlay: OverlayOption = "",
     disk: Annotated[bool, typer.Option("--disk", help="Destroy its disk, too.")] = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Power a gateway off, no goodbye."""
-    _lab(overlay).kill(machine, disk=disk)
+    lab = _lab(overlay)
+    lab.kill(machine, disk=disk)
     then = "its disk destroyed" if disk else f"'lab boot {machine}' starts it"
-    typer.echo(f"{machine}: off; {then}")
+    answer(output, {"overlay": lab.overlay, "machine": machine, "state": "off"}, lambda: f"{machine}: off; {then}")
 
 
 @lab_app.command("boot", epilog="Example: overlayctl lab boot paris/gateway")
-def boot(machine: GatewayArgument, overlay: OverlayOption = "") -> None:
+def boot(machine: GatewayArgument, overlay: OverlayOption = "", output: OutputOption = Output.TABLE) -> None:
     """Start a gateway that is off, from its own disk."""
-    _lab(overlay).boot(machine)
-    typer.echo(f"{machine}: on")
+    lab = _lab(overlay)
+    lab.boot(machine)
+    answer(output, {"overlay": lab.overlay, "machine": machine, "state": "running"}, lambda: f"{machine}: on")
 
 
 @lab_app.command("destroy", epilog="Example: overlayctl lab destroy --overlay demo --yes")
-def destroy(overlay: OverlayOption = "", yes: YesOption = False) -> None:
+def destroy(overlay: OverlayOption = "", yes: YesOption = False, output: OutputOption = Output.TABLE) -> None:
     """Remove a lab whatever state it is in, without telling the overlay's store."""
     lab = _lab(overlay)
     confirm(f"remove the lab of {lab.overlay} with all its machines?", yes=yes)
-    for line in lab.destroy(lambda line: typer.echo(line, err=True)):
-        typer.echo(f"removed {line}")
+    removed = lab.destroy(lambda line: typer.echo(line, err=True))
+    answer(
+        output,
+        {"overlay": lab.overlay, "removed": removed},
+        lambda: "".join(f"removed {line}\n" for line in removed) or "nothing was left of it",
+    )
 
 
 def described(lab: Lab) -> dict[str, Any]:
@@ -154,6 +170,10 @@ def described(lab: Lab) -> dict[str, Any]:
             for status in sites
         ],
     }
+
+
+def _cuts(lab: Lab) -> dict[str, Any]:
+    return {"overlay": lab.overlay, "cuts": [list(pair) for pair in lab.cuts()]}
 
 
 def _machines(lab: Lab, status: SiteStatus) -> list[dict[str, str]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import typer
 
 from proactive_tasks.cli import app
+from proactive_tasks.console.server import fork_server
+from proactive_tasks.lab.network import Conditions
 from tests.console.conftest import SPEC, Cli
 
 
@@ -33,6 +37,84 @@ def test_the_help_of_a_command_has_an_example(cli: Cli, command: tuple[str, ...]
     assert f"Example: overlayctl {' '.join(command)}" in " ".join(
         answer.out.replace("--store sqlite:////var/lib/overlay/store.db ", "").split()
     )
+
+
+@pytest.mark.parametrize("command", [each for each in commands() if each != ("lab", "exec")], ids=" ".join)
+def test_every_answer_can_be_had_as_json(cli: Cli, command: tuple[str, ...]) -> None:
+    assert "--output" in cli(*command, "--help").out
+
+
+def test_backup_and_restore_answer_in_json(
+    cli: Cli, overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.backup"
+    written = cli("backup", file, "--output", "json")
+    monkeypatch.setenv("OVERLAY_STORE", f"sqlite:///{tmp_path}/other.db")
+    read = cli("restore", file, "--output", "json")
+    for answer, store in ((written, "store.db"), (read, "other.db")):
+        assert (answer.code, answer.err) == (0, "")
+        told = json.loads(answer.out)
+        assert (told["file"], told["overlays"]) == (str(file), [overlay])
+        assert told["store"].endswith(store)
+
+
+def test_a_store_named_from_here_is_the_same_for_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run in directories of their own."""
+    monkeypatch.chdir(tmp_path)
+    for given, meant in (
+        ("sqlite:///store.db", f"sqlite:///{tmp_path}/store.db"),
+        ("sqlite:////var/store.db", "sqlite:////var/store.db"),
+        ("sqlite:///file:store.db?mode=ro&uri=true", "sqlite:///file:store.db?mode=ro&uri=true"),
+        ("postgresql://host/overlay", "postgresql://host/overlay"),
+    ):
+        monkeypatch.setenv("OVERLAY_STORE", given)
+        with fork_server(preload=()):
+            assert os.environ["OVERLAY_STORE"] == meant
+
+
+class BrokenLab:
+    """A lab that is broken in every way, without machines."""
+
+    overlay = "clitest"
+
+    def link(self, *_: str, **changes: object) -> Conditions:
+        return Conditions(**changes)  # type: ignore[arg-type]
+
+    def cuts(self) -> list[tuple[str, str]]:
+        return [("paris", "rome")]
+
+    def cut(self, *_: str) -> None: ...
+
+    heal = cut
+
+    def kill(self, machine: str, *, disk: bool) -> None: ...
+
+    def boot(self, machine: str) -> None: ...
+
+    def destroy(self, progress: Callable[[str], None]) -> list[str]:
+        progress("removing site paris")
+        return ["machine clitest.paris"]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("link", "paris", "--down"), {"site": "paris", "leg": {**asdict(Conditions()), "down": True}}),
+        (("cut", "paris", "rome"), {"cuts": [["paris", "rome"]]}),
+        (("heal", "paris", "oslo"), {"cuts": [["paris", "rome"]]}),
+        (("kill", "paris/gateway"), {"machine": "paris/gateway", "state": "off"}),
+        (("boot", "paris/gateway"), {"machine": "paris/gateway", "state": "running"}),
+        (("destroy", "--yes"), {"removed": ["machine clitest.paris"]}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_was_done_to_a_lab_is_told_as_json(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], told: dict[str, object]
+) -> None:
+    monkeypatch.setattr("proactive_tasks.console.lab._lab", lambda _overlay: BrokenLab())
+    answer = cli("lab", *command, "--output", "json")
+    assert answer.code == 0
+    assert json.loads(answer.out) == {"overlay": "clitest", **told}
 
 
 @pytest.mark.parametrize(
