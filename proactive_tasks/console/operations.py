@@ -82,7 +82,10 @@ def run(store: Store, server: ForkServer, name: str, variables: dict[str, str]) 
     providers = _providers(variables)
     if overlay and overlay in store.overlays():  # a wrong passphrase is told before anything starts
         credentials[VAULT_KEY] = context(store).vault(overlay).key.hex()
-    _free_dead_jobs(store)
+        providers |= {site.provider for site in store.sites(overlay)}
+    for provider in sorted(providers):
+        driver(provider).check()
+    free_dead_jobs(store)
     with Progress(name, details=False) as progress:
         job = run_workflow(
             workflow(name),
@@ -95,11 +98,22 @@ def run(store: Store, server: ForkServer, name: str, variables: dict[str, str]) 
     return Outcome.of(job, progress.lines, store, overlay)
 
 
-def _free_dead_jobs(store: Store) -> None:
-    """Free the locks of jobs whose engine was killed, so that the next run need not wait for them to end."""
-    for job in Jobs(store).jobs():
-        if job.status == INTERRUPTED:
-            store.free_leases(f"job {job.id}")
+def _providers(variables: dict[str, str]) -> set[str]:
+    """The providers that a workflow will have to do with because of its variables."""
+    named = {site.provider for site in load_spec(variables["SPEC"]).sites} if "SPEC" in variables else set()
+    return named | ({variables["PROVIDER"]} if "PROVIDER" in variables else set())
+
+
+def free_dead_jobs(store: Store) -> None:
+    """Free the locks of jobs that ended or whose engine was killed, so that the next run need not wait for them.
+
+    A task that is killed, by Ctrl-C for one, lets go of nothing.
+    """
+    owners = store.lease_owners()
+    for job in Jobs(store).jobs() if owners else ():
+        owner = f"job {job.id}"
+        if owner in owners and (job.finished is not None or job.status == INTERRUPTED):
+            store.free_leases(owner)
 
 
 def deploy(store: Store, server: ForkServer, file: Path, *, prune: bool) -> Outcome:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from proactive_tasks.clouds import driver
-from proactive_tasks.console.operations import context
-from proactive_tasks.overlay.errors import OverlayError
+from proactive_tasks.console.operations import context, free_dead_jobs
+from proactive_tasks.overlay.errors import InputError, OverlayError
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.spec import OverlaySpec, load_spec
 from proactive_tasks.reports.tables import render, table
@@ -103,6 +103,7 @@ def _gateways(surroundings: Context, overlay: str) -> list[str]:
     if not names:
         return []
     surroundings.vault(overlay)
+    free_dead_jobs(surroundings.store)
 
     def ask(site: str) -> list[str]:
         try:

@@ -61,6 +61,11 @@ class Leases(Measurements):
                     f"lock {lease.name}: {lease.owner} lost it (it stood still for too long); run it again"
                 )
 
+    def lease_owners(self) -> set[str]:
+        """Who holds a lock at present, or held one when it died."""
+        with self.read() as session:
+            return {owner for owner in session.scalars(select(LeaseRow.owner)) if owner is not None}
+
     def free_leases(self, owner: str) -> int:
         """Free every lock of a job that is known to be dead; how many there were."""
         with self.write() as session:

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from proactive_tasks.console import operations
+from proactive_tasks.gateway.access import ensure_key
 from proactive_tasks.lab import labs
 from proactive_tasks.store import Store
+from proactive_tasks.store.base import now
+from proactive_tasks.store.jobs import Jobs
 from proactive_tasks.store.location import default_store_url
 from tests.console.conftest import PASSPHRASE, SPEC, Cli
 
@@ -343,6 +347,49 @@ def test_a_store_of_a_newer_release(cli: Cli, overlay: str, content: Content, co
     before = content()
     cli(*command).refused("schema 9999", "install the release")
     assert content() == before
+
+
+def test_a_plan_of_another_overlay_than_the_file_s(cli: Cli, overlay: str, tmp_path: Path) -> None:
+    file = tmp_path / "overlay.yaml"
+    file.write_text(SPEC)
+    cli("plan", file, "--overlay", "oslo").refused("clitest", "'oslo'", "--overlay")
+    assert cli("plan", file, "--overlay", "clitest").code == 0
+
+
+def test_a_machine_that_cannot_have_a_lab(
+    cli: Cli, overlay: str, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before anything is changed, be it only in the store."""
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    file = tmp_path / "overlay.yaml"
+    file.write_text(SPEC)
+    before = content()
+    for command in CHANGES:
+        cli(*command).refused("root", "sudo")
+    answer = cli("deploy", file, "--yes")
+    assert (answer.code, answer.out) == (2, "")
+    assert "root (start it with sudo)" in answer.err.splitlines()[-1]  # below the plan
+    assert content() == before
+
+
+def test_a_backup_is_not_sealed_with_a_passphrase_that_opens_nothing(
+    cli: Cli, overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(default_store_url()) as store:
+        ensure_key(store, overlay, lambda name: store.vault(name, PASSPHRASE))
+    monkeypatch.setenv("OVERLAY_PASSPHRASE", "wrong")
+    cli("backup", tmp_path / "a.backup").refused("another passphrase")
+    assert not (tmp_path / "a.backup").exists()
+
+
+def test_the_locks_of_a_job_that_was_killed_are_free_for_the_next(overlay: str) -> None:
+    """Ctrl-C kills the tasks, which then let go of nothing."""
+    with Store.open(default_store_url()) as store:
+        killed, running = (Jobs(store).create("Deploy_Overlay", "file", {}) for _ in range(2))
+        Jobs(store).write(killed, {"status": "KILLED", "finished": now()}, [], [], [])
+        with store.lease("a", f"job {killed}", ttl_s=600), store.lease("b", f"job {running}", ttl_s=600):
+            operations.free_dead_jobs(store)
+            assert store.lease_owners() == {f"job {running}"}
 
 
 JOB = (
