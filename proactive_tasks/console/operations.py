@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from proactive_tasks.clouds import driver
 from proactive_tasks.console.outcome import Outcome
-from proactive_tasks.gateway.access import SECRET
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec, site_spec
@@ -47,6 +46,8 @@ def passphrase_for(store: Store) -> str:
     Raises:
         SecretError: it is missing, or opens none of the overlays.
     """
+    from proactive_tasks.gateway.access import SECRET
+
     found, wrong = passphrase(), None
     for name in store.overlays():
         if store.secret(name, SECRET) is None:

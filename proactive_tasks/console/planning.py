@@ -99,9 +99,12 @@ def _gateways(surroundings: Context, overlay: str) -> list[str]:
 
     if overlay not in surroundings.store.overlays():
         return []
-    names = [site.name for site in surroundings.store.sites(overlay) if site.ready]
+    ready = [site for site in surroundings.store.sites(overlay) if site.ready]
+    names = [site.name for site in ready]
     if not names:
         return []
+    for provider in sorted({site.provider for site in ready}):
+        surroundings.driver(provider).check()
     surroundings.vault(overlay)
     free_dead_jobs(surroundings.store)
 

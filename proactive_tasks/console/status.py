@@ -67,6 +67,8 @@ def status(store: Store, overlay: str) -> Status:
     told: dict[str, Told] = {}
     silent: dict[str, str] = {}
     if ready:
+        for provider in sorted({site.provider for site in ready}):
+            surroundings.driver(provider).check()
         surroundings.vault(name)
         with ThreadPoolExecutor(max_workers=min(32, len(ready))) as pool:
             answers = pool.map(lambda site: _ask(surroundings, name, site), ready)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from proactive_tasks.console import operations
 from proactive_tasks.gateway.access import ensure_key
 from proactive_tasks.lab import labs
+from proactive_tasks.overlay.model import SiteState
 from proactive_tasks.store import Store
 from proactive_tasks.store.base import now
 from proactive_tasks.store.jobs import Jobs
@@ -363,8 +365,12 @@ def test_a_machine_that_cannot_have_a_lab(
     monkeypatch.setattr("os.geteuid", lambda: 65534)
     file = tmp_path / "overlay.yaml"
     file.write_text(SPEC)
+    with Store.open(default_store_url()) as store:
+        fields = {"machine": "m", "public_address": IPv4Address("198.18.0.2"), "host_key": "k", "request": "r"}
+        store.update_site(overlay, "paris", "test", **fields, host_key_seeded=False, state=SiteState.CONNECTED)
+        assert store.site(overlay, "paris").ready
     before = content()
-    for command in CHANGES:
+    for command in (*CHANGES, ("plan",), ("status",)):
         cli(*command).refused("root", "sudo")
     answer = cli("deploy", file, "--yes")
     assert (answer.code, answer.out) == (2, "")
