@@ -91,10 +91,11 @@ def deploy(
         from proactive_tasks.console.planning import plan as make_plan
 
         found = make_plan(store, file, "", prune=prune, live=not yes)
+        text = file.read_text(encoding="utf-8")  # now: what is confirmed is carried out, whatever becomes of the file
         if found.changes:
             typer.echo(found.table(), err=True)
             confirm("carry out this plan?", yes=yes)
-        _finish(output, operations.deploy(store, server, file, prune=prune))
+        _finish(output, operations.deploy(store, server, text, prune=prune))
 
 
 @app.command("scale-out", epilog="Example: overlayctl scale-out edge-4 --provider lab --hosts 2")
@@ -332,8 +333,11 @@ def restore(
 def _events_table(found: Sequence[Event]) -> str:
     from proactive_tasks.reports.tables import render, table
 
-    columns = ("when", "who", "what", "name", "action", "after")
-    rows = [(f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.kind, e.name, e.action, dict(e.after)) for e in found]
+    columns = ("when", "who", "overlay", "what", "name", "action", "values")
+    rows = [
+        (f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.overlay, e.kind, e.name, e.action, dict(e.after or e.before))
+        for e in found
+    ]
     return render(table("Events", columns, rows))
 
 

@@ -36,16 +36,18 @@ def configure_tunnel(context: Context, *, overlay: str, site: str, dry_run: bool
         GatewayError: the gateway does not answer or refused the change; it stands as it did before.
         LinkError: some of its links did not come back, and were put back as they were; the others have their change.
     """
+    if dry_run:
+        return _configure(context, overlay, site, None)
     with context.store.lease(f"gateway/{overlay}/{site}", context.job) as lease:
         try:
-            return _configure(context, overlay, site, lease, dry_run=dry_run)
+            return _configure(context, overlay, site, lease)
         except OverlayError as error:
-            if not dry_run:
-                context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
+            context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
             raise
 
 
-def _configure(context: Context, overlay: str, site: str, lease: Lease, *, dry_run: bool) -> Result:
+def _configure(context: Context, overlay: str, site: str, lease: Lease | None) -> Result:
+    """Without a lock, only tell."""
     known = context.store.site(overlay, site)
     with open_session(context.store, overlay, known, context.driver(known.provider), context.vault) as session:
         trusts = max((authority.number for authority in context.store.authorities(overlay)), default=0)
@@ -53,7 +55,7 @@ def _configure(context: Context, overlay: str, site: str, lease: Lease, *, dry_r
         links, config = wanted.links, render(wanted)
         difference = session.difference(config)
         result = Result("configure_tunnel", difference=[f"{site}: {line}" for line in difference])
-        if dry_run:
+        if lease is None:
             return result
         context.progress(30, f"{site}: {len(difference)} changes" if difference else f"{site}: nothing to change")
         if difference:

@@ -34,17 +34,19 @@ def provision_gateway(context: Context, *, overlay: str, site: str, dry_run: boo
         GatewayError: the machine does not answer, or not as itself.
         PkiError: it sent a request that nobody should sign.
     """
+    if dry_run:
+        return _provision(context, overlay, context.store.site(overlay, site), None)
     with context.store.lease(f"gateway/{overlay}/{site}", context.job) as lease:
         known = context.store.site(overlay, site)
         try:
-            return _provision(context, overlay, known, lease, dry_run=dry_run)
+            return _provision(context, overlay, known, lease)
         except OverlayError as error:
-            if not dry_run:
-                context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
+            context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
             raise
 
 
-def _provision(context: Context, overlay: str, site: Site, lease: Lease, *, dry_run: bool) -> Result:
+def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) -> Result:
+    """Without a lock, only tell."""
     driver = context.driver(site.provider)
     facts = driver.facts(overlay, site)
     if facts is not None and not site.host_key:
@@ -53,32 +55,31 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease, *, dry_
             "restore the store from its backup, or remove the machine (overlayctl scale-in), then deploy again"
         )
     result = Result("provision_gateway", facts={"site": site.name})
-    order = GatewayOrder(overlay, site, _seed(context, overlay, site, dry_run=dry_run) if facts is None else b"")
-    result.difference = driver.difference(order, facts)
-    if dry_run and (result.difference or facts is None):
+    if lease is None:
+        result.difference = driver.difference(GatewayOrder(overlay, site, b""), facts)
         return result
+    order = GatewayOrder(overlay, site, _seed(context, overlay, site) if facts is None else b"")
+    result.difference = driver.difference(order, facts)
     if result.difference or facts is None:
         context.progress(10, f"{site.name}: {'changing' if facts else 'making'} the gateway")
         context.store.check_lease(lease)
         facts = driver.apply(order, lambda line: context.progress(30, f"{site.name}: {line}"))
     checks.underlay(context.store.spec(overlay), site.name, facts.public_address)
     fields = {"machine": facts.machine, "public_address": facts.public_address, "wan": facts.wan, "lan": facts.lan}
-    if not dry_run:
-        context.store.update_site(overlay, site.name, context.actor, **fields)
+    context.store.update_site(overlay, site.name, context.actor, **fields)
     known = context.store.site(overlay, site.name)
     if not (known.request and not known.host_key_seeded):
-        result.difference += [] if dry_run else _introduce(context, overlay, known)
-    if known.state in {SiteState.ALLOCATED, SiteState.ERROR} and not dry_run:
+        result.difference += _introduce(context, overlay, known)
+    if known.state in {SiteState.ALLOCATED, SiteState.ERROR}:
         context.store.update_site(overlay, site.name, context.actor, state=SiteState.PROVISIONED, error="")
     result.changed = bool(result.difference)
     return result
 
 
-def _seed(context: Context, overlay: str, site: Site, *, dry_run: bool) -> bytes:
+def _seed(context: Context, overlay: str, site: Site) -> bytes:
     """User-data with a new host key in it; its public half is recorded before any machine can show it."""
     private, public = new_host_key()
-    if not dry_run:
-        context.store.update_site(overlay, site.name, context.actor, host_key=public, host_key_seeded=True, request="")
+    context.store.update_site(overlay, site.name, context.actor, host_key=public, host_key_seeded=True, request="")
     driver = context.driver(site.provider)
     controllers = [*map(str, context.store.spec(overlay).controllers), *driver.controllers(overlay)]
     key = private_key(context.store, overlay, context.vault)

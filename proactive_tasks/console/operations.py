@@ -117,10 +117,10 @@ def free_dead_jobs(store: Store) -> None:
             store.free_leases(owner)
 
 
-def deploy(store: Store, server: ForkServer, file: Path, *, prune: bool) -> Outcome:
+def deploy(store: Store, server: ForkServer, text: str, *, prune: bool) -> Outcome:
     """Run Deploy_Overlay with a specification; with `prune`, then take out the sites that left it."""
-    spec = load_spec(file)
-    outcome = run(store, server, "Deploy_Overlay", {"SPEC": file.read_text(encoding="utf-8"), "OVERLAY": spec.overlay})
+    spec = load_spec(text)
+    outcome = run(store, server, "Deploy_Overlay", {"SPEC": text, "OVERLAY": spec.overlay})
     gone = (
         [site.name for site in store.sites(spec.overlay) if site.origin is Origin.FILE and spec.site(site.name) is None]
         if outcome.succeeded and prune

@@ -234,6 +234,8 @@ def _updated(session: Session, actor: str, row: SiteRow, site: SiteSpec, origin:
             f"not {' '.join(filter(None, (site.provider, site.region)))}; "
             "release it first, or give the new site another name"
         )
+    if origin is not Origin.FILE and row.origin is Origin.FILE:
+        raise InputError(f"site {site.name}: is the specification's; change it there, or take another name")
     values = {
         "hosts": site.hosts,
         "options": dict(site.options),

@@ -117,11 +117,20 @@ def test_what_is_done_within_one_write_is_done_together_or_not_at_all(store: Sto
 def test_a_known_site_keeps_its_numbers_and_takes_new_settings(store: Store) -> None:
     spec = deployed(store)
     before = store.site("presto", "paris")
-    [after] = store.bring_in("presto", [SiteSpec(name="paris", provider="lab", hosts=5)], Origin.ELASTIC, "test")
+    [after] = store.bring_in("presto", [SiteSpec(name="paris", provider="lab", hosts=5)], Origin.FILE, "test")
     assert (after.subnet, after.asn, after.origin, after.hosts) == (before.subnet, before.asn, Origin.FILE, 5)
     with pytest.raises(InputError, match="release it first"):
         store.bring_in("presto", [SiteSpec(name="paris", provider="aws")], Origin.FILE, "test")
     assert spec.site("paris") is not None
+
+
+def test_a_trigger_changes_no_site_of_the_file(store: Store) -> None:
+    spec = deployed(store)
+    before = store.sites("presto")
+    asked = spec.sites[0].model_copy(update={"hosts": 9})
+    with pytest.raises(InputError, match=r"site paris: is the specification's"):
+        store.bring_in("presto", [asked], Origin.ELASTIC, "test")
+    assert store.sites("presto") == before
 
 
 def test_a_released_subnet_rests_but_its_own_site_may_come_back(store: Store) -> None:
