@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,14 +47,15 @@ def parse(expression: str) -> Cron:
         ValueError: with the scheduler's text.
     """
     alternatives = []
-    for pattern in expression.split("|"):
+    for pattern in expression.rstrip("|").split("|"):
         words = pattern.split()
         if len(words) != len(_FIELDS):
             raise ValueError(f'invalid pattern: "{expression}"')
         fields = []
         for word, (name, low, high, names) in zip(words, _FIELDS, strict=True):
             try:
-                fields.append(frozenset(value for part in word.split(",") for value in _values(part, low, high, names)))
+                parts = [part for part in word.split(",") if part]  # empty parts do not count
+                fields.append(frozenset(value for part in parts for value in _values(part, low, high, names)))
             except ValueError as error:
                 text = f'invalid pattern "{expression}". Error parsing {name} field: invalid field "{word}", {error}.'
                 raise ValueError(text) from error
@@ -61,18 +63,18 @@ def parse(expression: str) -> Cron:
     return Cron(tuple(alternatives))
 
 
-def _values(part: str, low: int, high: int, names: dict[str, int]) -> range:
+def _values(part: str, low: int, high: int, names: dict[str, int]) -> Sequence[int]:
     span, _, step = part.partition("/")
     if step and not (step.isdecimal() and int(step) > 0):
         raise ValueError(f'invalid element "{part}", invalid divisor "{step}"')
     if span == "*":
         return range(low, high + 1, int(step or 1))
-    first, dash, last = span.partition("-")
-    begin = _value(part, first, low, high, names)
-    end = _value(part, last, low, high, names) if dash else begin
-    if begin > end:
-        raise ValueError(f'invalid element "{part}", invalid range')
-    return range(begin, end + 1, int(step or 1))
+    bounds = [text for text in span.split("-") if text]
+    if len(bounds) not in (1, 2):
+        raise ValueError(f'invalid element "{part}", invalid range, invalid value "{span}"')
+    begin, end = (_value(part, text, low, high, names) for text in (bounds[0], bounds[-1]))
+    values = range(begin, end + 1) if begin <= end else (*range(begin, high + 1), *range(low, end + 1))
+    return values[:: int(step or 1)]
 
 
 def _value(part: str, text: str, low: int, high: int, names: dict[str, int]) -> int:
@@ -80,7 +82,7 @@ def _value(part: str, text: str, low: int, high: int, names: dict[str, int]) -> 
     if number is None and not text.isdecimal():
         raise ValueError(f'invalid element "{part}", invalid range, invalid value "{text}"')
     value = int(text) if number is None else number
-    if not low <= value <= max(high, *names.values(), high):
+    if number is None and not low <= value <= high:
         raise ValueError(f'invalid element "{part}", invalid range, invalid value "{text}", value out of range')
     return value
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
-EARLIEST = datetime.min.replace(tzinfo=UTC)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _LETTERS = "GyYMLwWDdFEuaHkKhmsSzZX"
 _NUMBERS = {"y": "year", "M": "month", "d": "day", "H": "hour", "k": "hour", "h": "hour", "K": "hour", "m": "minute"}
 _NUMBERS |= {"s": "second", "S": "millisecond"}
+_NAMES = {
+    "M": rf"(?:{'|'.join(_MONTHS)})[a-z]*",
+    "E": r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*",
+    "z": r"[A-Za-z]+",
+}
+_ZONES = {"Z": r"[+-]\d{4}", "ZXX": r"[+-]\d{4}", "X": r"Z|[+-]\d\d", "XXX": r"Z|[+-]\d\d:\d\d"}
+NUMBER = r"-?\d+"
 _TOKEN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|.", re.DOTALL)
 
 
@@ -22,22 +29,32 @@ def parse(pattern: str, value: str) -> datetime:
     fields: dict[str, int] = {"year": 1970, "month": 1, "day": 1}
     zone: timezone = UTC
     position = 0
-    for match in _TOKEN.finditer(pattern):
+    tokens = list(_TOKEN.finditer(pattern))
+    for match, following in itertools.zip_longest(tokens, tokens[1:]):
         token = match[0]
         form, name = _form(match)
+        if form == NUMBER and following and _form(following)[0] == NUMBER:
+            form = _abutting(len(token))
+        if match[2]:
+            form = rf"[ \t]*(?:{form})"
         found = re.compile(form, re.IGNORECASE).match(value, position)
         if found is None:
             raise ValueError(
                 f"Invalid value , Date value expected but received '{value}', Unparseable date: \"{value}\""
             )
-        position = found.end()
+        position, text = found.end(), found[0].strip()
         if name == "zone":
-            zone = _zone(found[0])
+            zone = _zone(text)
         elif name == "month" and len(token) > 2:
-            fields["month"] = _MONTHS.index(found[0][:3].lower()) + 1
+            fields["month"] = _MONTHS.index(text[:3].lower()) + 1
         elif name:
-            fields[name] = int(found[0]) + (2000 if name == "year" and len(token) == 2 and len(found[0]) == 2 else 0)
+            fields[name] = int(text) + (2000 if name == "year" and len(token) == 2 and len(text) == 2 else 0)
     return _moment(fields, zone)
+
+
+def _abutting(width: int) -> str:
+    """A number beside another one: its width tells them apart."""
+    return rf"(?=.{{{width}}})(?:-\d{{1,{max(1, width - 1)}}}|\d{{1,{width}}})"
 
 
 def _form(match: re.Match[str]) -> tuple[str, str]:
@@ -47,13 +64,13 @@ def _form(match: re.Match[str]) -> tuple[str, str]:
         return re.escape(match[1].replace("''", "'") if match[1] else token), ""
     if letter not in _LETTERS:
         raise ValueError(f"Illegal pattern character '{letter}'")
-    if letter in "MEz" and (letter != "M" or len(token) > 2):
-        return r"[A-Za-z]+", "month" if letter == "M" else ""
+    if letter in _NAMES and (letter != "M" or len(token) > 2):
+        return _NAMES[letter], "month" if letter == "M" else ""
     if letter in "ZX":
-        return r"Z|[+-]\d\d:?\d\d|[+-]\d\d", "zone"
+        return _ZONES[letter + "XX" if len(token) > 2 else letter], "zone"
     if letter == "a":
         return r"[AP]M", ""
-    return r"-?\d+", _NUMBERS.get(letter, "")
+    return NUMBER, _NUMBERS.get(letter, "")
 
 
 def _zone(text: str) -> timezone:

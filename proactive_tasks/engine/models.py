@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from proactive_tasks.store.location import space
 
-from . import cron, dates, spel
+from . import cron, dates, regexp, spel
 from .task.java import text as java_text
 from .workflow import RefusedError
 
@@ -21,10 +20,16 @@ if TYPE_CHECKING:
 RANGE = re.compile(r"([^),]+),([^),]+)|([^),]+)")
 WHOLE = {"INTEGER": ("Integer", 31), "SHORT": ("Short", 15), "LONG": ("Long", 63)}
 REAL = {"FLOAT": "Float", "DOUBLE": "Double"}
-REAL_FORM = re.compile(r"[+-]?(NaN|Infinity|((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)[fFdD]?)")
+REAL_FORM = re.compile(r"[+-]?(NaN|Infinity|((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)[fFdD]?)", re.ASCII)
+LARGEST = {"FLOAT": 3.4028235677973366e38, "DOUBLE": float("inf")}  # the least number that is infinite to Java
 BOOLEANS = ("true", "false", "1", "0")
 CATALOG_OBJECT = re.compile(r"[^/]+/[^/]+(/[^/][0-9]{12})?")
-URL_SCHEMES = ("http", "https", "ftp", "file", "jar", "mailto")
+_URI_LETTER = r"(?:[^\s<>\"{}|\\^`%\[\]#]|%[0-9A-Fa-f]{2})"
+URI = re.compile(
+    rf"(?:[A-Za-z][\w+.\-]*:)?(?://(?:{_URI_LETTER}*@)?\[[0-9A-Fa-f:.]+\])?{_URI_LETTER}*(?:#{_URI_LETTER}*)?"
+)
+_AUTHORITY = r"//(?:[^/?#@]*@)?(?:\[[0-9A-F:.]+\]|[^/?#:\[\]@]*)(?::\d*)?(?=[/?#]|$).*"
+URL = re.compile(rf"(?i:(?:https?|ftp):(?:{_AUTHORITY}|(?!//).*)|file:.*|mailto:.+|jar:.+!/.*)", re.DOTALL)
 SPACES = ("USER_FILE", "USER_FOLDER", "GLOBAL_FILE", "GLOBAL_FOLDER")
 PATTERNS = {
     **{name: rf"^(?i:{name})$|^(?i:{name})\[([^)]+)\]$" for name in (*WHOLE, *REAL)},
@@ -52,9 +57,13 @@ def check(workflow: Workflow, credentials: Collection[str] = ()) -> None:
     for variable in workflow.variables.values():
         _check(variable, variable.value, values, credentials, "")
     for task in workflow.tasks.values():
+        own = {
+            name: values.get(name, each.value) if each.inherited else each.value
+            for name, each in task.variables.items()
+        }
         for variable in task.variables.values():
-            value = values.get(variable.name, variable.value) if variable.inherited else variable.value
-            _check(variable, value, {**values, variable.name: value}, credentials, f"At [task={task.name}] : ")
+            value = own[variable.name]
+            _check(variable, value, own, credentials, f"Task '{task.name}': ")
 
 
 def _check(variable: Variable, value: str, values: Mapping[str, str], credentials: Collection[str], where: str) -> None:
@@ -85,7 +94,7 @@ def _validate(model: str, value: str, name: str, values: Mapping[str, str], cred
     match = re.fullmatch(PATTERNS[kind], expression, re.DOTALL)
     if match is None:
         return f"Model expression {expression} doesn't match the expected pattern: {PATTERNS[kind]}"
-    if optional and not value:
+    if optional and not (value if kind in ("URI", "URL") else value.strip()):
         return None
     if kind in UNSUPPORTED:
         return f"The embedded engine does not support the type '{kind}'"
@@ -114,7 +123,10 @@ def _number(value: str, kind: str) -> float:
     else:
         name = REAL[kind]
         if REAL_FORM.fullmatch(value.strip()):
-            return float(value.strip().rstrip("fFdD") if "n" not in value else value)
+            number = float(value.strip().rstrip("fFdD") if "n" not in value else value)
+            if abs(number) >= LARGEST[kind]:
+                raise ValueError(f"Invalid value , {name} value expected but received '{value}', Value is infinite")
+            return number
     raise ValueError(f"Invalid value, {name} value expected but received '{value}'")
 
 
@@ -125,7 +137,9 @@ def _check_number(value: str, kind: str, groups: list[str]) -> str | None:
     low, high = _range(groups[0], kind, lambda text: _number(text, kind))
     if low <= number <= high:
         return None
-    return f"Expected value should be in range [{java_text(low)}‥{java_text(high)}], received {java_text(number)}"
+    return (
+        f"Expected value should be in range {_interval(java_text(low), java_text(high))}, received {java_text(number)}"
+    )
 
 
 def _range(expression: str, kind: str, read: Callable[[str], float]) -> tuple[float, float]:
@@ -142,23 +156,27 @@ def _range(expression: str, kind: str, read: Callable[[str], float]) -> tuple[fl
     return low, high
 
 
+def _interval(low: str, high: str) -> str:
+    return f"[{low}‥+∞)" if high == "Infinity" else f"[{low}‥{high}]"
+
+
 def _check_boolean(value: str, _kind: str, _groups: list[str]) -> str | None:
     return None if value.lower() in BOOLEANS else f"Invalid value, Boolean value expected but received '{value}'"
 
 
 def _check_list(value: str, _kind: str, groups: list[str]) -> str | None:
-    allowed = [item.strip() for item in groups[0].split(",")]
+    allowed = [item.strip() for item in groups[0].rstrip(",").split(",")]
     if value in allowed:
         return None
     return f"Expected value should be one of [{', '.join(allowed)}], received '{value}'"
 
 
 def _check_regexp(value: str, _kind: str, groups: list[str]) -> str | None:
-    try:
-        fits = re.fullmatch(groups[0], value)
-    except re.error as error:
-        return f"{str(error)[:1].upper()}{str(error)[1:]}"
-    return None if fits else f"Expected value should match regular expression {groups[0]} , received {value}"
+    return (
+        None
+        if regexp.fits(groups[0], value)
+        else f"Expected value should match regular expression {groups[0]} , received {value}"
+    )
 
 
 def _check_cron(value: str, _kind: str, _groups: list[str]) -> str | None:
@@ -189,12 +207,12 @@ def _check_not_empty(value: str, _kind: str, _groups: list[str]) -> str | None:
 
 
 def _check_uri(value: str, _kind: str, _groups: list[str]) -> str | None:
-    valid = re.fullmatch(r"(?:[^\s<>\"{}|\\^`%]|%[0-9A-Fa-f]{2})*", value)
+    valid = URI.fullmatch(value)
     return None if valid else f"{value} is not a valid URI."
 
 
 def _check_url(value: str, _kind: str, _groups: list[str]) -> str | None:
-    return None if urlsplit(value).scheme in URL_SCHEMES else f"{value} is not a valid URL."
+    return None if URL.fullmatch(value.strip()) else f"{value} is not a valid URL."
 
 
 def _check_datetime(value: str, _kind: str, groups: list[str]) -> str | None:
@@ -202,11 +220,11 @@ def _check_datetime(value: str, _kind: str, groups: list[str]) -> str | None:
     if len(groups) == 1:
         return None
     bounds = [dates.parse(groups[0], bound.strip()) for bound in groups[1].split(",")]
-    low, high = (dates.EARLIEST, *bounds)[-2:]
-    if low <= moment <= high:
+    low, high = bounds if len(bounds) > 1 else (bounds[0], None)
+    if low <= moment and (high is None or moment <= high):
         return None
-    shown = [dates.show(each) for each in (low, high, moment)]
-    return f"Expected value should be in range [{shown[0]}‥{shown[1]}], received {shown[2]}"
+    shown = _interval(dates.show(low), "Infinity" if high is None else dates.show(high))
+    return f"Expected value should be in range {shown}, received {dates.show(moment)}"
 
 
 def _check_space(value: str, kind: str, _groups: list[str]) -> str | None:

@@ -1,8 +1,8 @@
 """A small part of SpEL, the expression language of `PA:SPEL(...)`: conditions on values, nothing that changes one.
 
-Known: `#value`, `variables['X']`, strings, numbers, true, false, null, comparisons, `matches`, and, or, not, `? :`,
-plus and minus, the common methods of strings, and `T(Integer).parseInt(...)` with its like. Anything else is refused
-by its text.
+Known: `#value`, `variables['X']`, strings, numbers, true, false, null, comparisons by sign or word (`ge`), `matches`,
+and, or, not, `? :`, `valid = ...`, arithmetic on whole numbers and others, the common methods of strings, and
+`T(Integer).parseInt(...)` with its like. Anything else is refused by its text.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import regexp
+
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?)|'(?P<single>(?:[^']|'')*)'|\"(?P<double>(?:[^\"]|\"\")*)\""
-    r"|(?P<name>java\.lang\.\w+|[A-Za-z_]\w*)|(?P<mark>==|!=|<=|>=|&&|\|\||[#!<>()\[\].,?:+\-=]))"
+    r"|(?P<name>java\.lang\.\w+|[A-Za-z_]\w*)|(?P<mark>==|!=|<=|>=|&&|\|\||[#!<>()\[\].,?:+\-*/%=]))"
 )
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
@@ -23,7 +25,11 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "matches": lambda text, pattern: re.fullmatch(pattern, text) is not None,
+    "matches": lambda text, pattern: regexp.fits(pattern, text),
+}
+_COMPARISONS |= {
+    word: _COMPARISONS[sign]
+    for word, sign in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="))
 }
 _METHODS: dict[str, Callable[..., Any]] = {
     "length": len,
@@ -34,7 +40,9 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "contains": operator.contains,
     "equals": operator.eq,
     "equalsIgnoreCase": lambda text, other: text.lower() == other.lower(),
-    "matches": lambda text, pattern: re.fullmatch(pattern, text) is not None,
+    "matches": lambda text, pattern: regexp.fits(pattern, text),
+    "indexOf": str.find,
+    "substring": lambda text, begin, end=None: text[begin:end],
     "trim": str.strip,
     "toLowerCase": str.lower,
     "toUpperCase": str.upper,
@@ -81,6 +89,8 @@ class _Evaluation:
             position = match.end()
 
     def result(self) -> Any:
+        if self._tokens[:2] == [("name", "valid"), ("mark", "=")]:
+            del self._tokens[:2]
         found = self._choice()
         if self._tokens:
             raise _unsupported(self._tokens[0][1])
@@ -124,10 +134,17 @@ class _Evaluation:
         return _COMPARISONS[word](found, self._sum()) if word else found
 
     def _sum(self) -> Any:
-        found = self._unary()
+        found = self._product()
         while word := self._accept("+", "-"):
-            other = self._unary()
+            other = self._product()
             found = found + other if word == "+" else found - other
+        return found
+
+    def _product(self) -> Any:
+        found = self._unary()
+        while word := self._accept("*", "/", "%", "div", "mod"):
+            other = self._unary()
+            found = found * other if word == "*" else _divided(found, other, rest=word in ("%", "mod"))
         return found
 
     def _unary(self) -> Any:
@@ -189,6 +206,17 @@ class _Evaluation:
             return known[word](*arguments)
         except ValueError as error:
             raise ValueError(f'For input string: "{arguments[-1]}"') from error
+
+
+def _divided(number: Any, by: Any, *, rest: bool) -> Any:
+    """Java's division: towards zero between whole numbers, and the rest has the sign of the number divided."""
+    if by == 0:
+        raise ValueError("/ by zero")
+    whole = isinstance(number, int) and isinstance(by, int)
+    quotient = abs(number) // abs(by) * (1 if (number < 0) == (by < 0) else -1)
+    if rest:
+        return number - quotient * by
+    return quotient if whole else number / by
 
 
 def _unsupported(word: str) -> ValueError:
