@@ -12,16 +12,19 @@ from lxml import etree
 
 from . import flow, models, schema
 from .support import check_names, check_support
-from .task.substitution import substitute
+from .task.substitution import references, substitute
 from .workflow import Command, Flow, NotSupportedError, RefusedError, Script, TaskSpec, Variable, Workflow, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 SIZE_LIMIT = 10_000_000
-ON_ERROR = ("cancelJob", "suspendTask", "pauseJob", "continueJobExecution", "none")
+ON_ERROR = ("cancelJob", "suspendTask", "pauseJob", "continueJobExecution")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d([.,]\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 LANGUAGES = {"cpython": "cpython", "bash": "bash"}
 SUFFIXES = {".cpy": "cpython", ".sh": "bash", ".bash": "bash"}
+NAME_LENGTH = 255
+INT_MAX = 2**31 - 1
 DURATION = re.compile(r"\d+(:\d{1,2}){0,2}")
 
 
@@ -75,7 +78,7 @@ class _Reader:
             known = self.variables.get(name)
             self.variables[name] = Variable(name, value, known.model if known else "")
         raw = {name: variable.value for name, variable in self.variables.items()}
-        self.values = {name: substitute(value, raw) for name, value in raw.items()}
+        self.values = {name: _interpolate(value, raw, "job/variables") for name, value in raw.items()}
         self.variables = {
             name: Variable(name, self.values[name], self._text(variable.model))
             for name, variable in self.variables.items()
@@ -115,7 +118,7 @@ class _Reader:
                 variable.get("name", ""),
                 variable.get("value", ""),
                 variable.get("model", ""),
-                variable.get("inherited", "false").strip() in ("true", "1"),
+                variable.get("inherited") == "true",  # "1" is true to the schema, and false to the scheduler
             )
             for variable in self._all(element, "variables/variable")
         }
@@ -127,11 +130,14 @@ class _Reader:
         }
 
     def _task(self, element: etree._Element) -> TaskSpec:
+        name = element.get("name", "")
+        if len(name) > NAME_LENGTH:
+            raise RefusedError(
+                f"At [tag:job/taskFlow/task] [attribute:name] : The name is too long, it must have {NAME_LENGTH} chars "
+                f"length max : {name}",
+                "JobCreationException",
+            )
         retry = self._inherited(element, "taskRetryDelay")
-        variables = {
-            name: Variable(name, self._text(variable.value), self._text(variable.model), variable.inherited)
-            for name, variable in self._variables(element).items()
-        }
         scripts = {
             phase: self._script(found, phase)
             for phase, path in (
@@ -145,17 +151,17 @@ class _Reader:
         control = self._one(element, "controlFlow")
         fork = self._one(element, "forkEnvironment")
         return TaskSpec(
-            name=element.get("name", ""),
+            name=name,
             line=line_of(element),
             executable=self._executable(element),
             depends=tuple(parent.get("ref", "") for parent in self._all(element, "depends/task")),
             scripts=scripts,
             flow=None if control is None else self._flow(control),
             block="none" if control is None else control.get("block", "none"),
-            variables=variables,
+            variables=self._task_variables(element),
             generic=self._generic(element),
             on_error=self._on_error(element),
-            executions=max(1, _number(self._inherited(element, "maxNumberOfExecution"))),
+            executions=self._executions(element),
             retry_delay=seconds(retry),
             walltime=seconds(self._attribute(element, "walltime")) or self._generic_walltime(element),
             environment={
@@ -165,6 +171,34 @@ class _Reader:
             working_directory="" if fork is None else self._attribute(fork, "workingDir"),
             precious=self._attribute(element, "preciousResult") in ("true", "1"),
         )
+
+    def _task_variables(self, element: etree._Element) -> dict[str, Variable]:
+        """A task's variables; they may refer to the job's and to one another."""
+        variables = self._variables(element)
+        own = {name: each.value for name, each in variables.items() if not (each.inherited and name in self.values)}
+        known = {**self.values, **own}
+        values = {
+            name: _interpolate(each.value, known, "job/taskFlow/task/variables") for name, each in variables.items()
+        }
+        return {
+            name: Variable(name, values[name], substitute(each.model, {**self.values, **values}), each.inherited)
+            for name, each in variables.items()
+        }
+
+    def _executions(self, element: etree._Element) -> int:
+        """maxNumberOfExecution, of which the schema checks only what is written out."""
+        for owner, tag in ((self.job, "job/taskFlow"), (element, "job/taskFlow/task/task")):
+            value = self._attribute(owner, "maxNumberOfExecution")
+            if not value:
+                continue
+            fault = None
+            if not re.fullmatch(r"\+?0*[0-9]{1,10}", value) or int(value) > INT_MAX:
+                fault = f'For input string: "{value}"'
+            elif int(value) == 0:
+                fault = "The number of execution must be a non negative integer (>0) ! "
+            if fault:
+                raise RefusedError(f"At [tag:{tag}] : {fault}", "JobCreationException")
+        return int(self._inherited(element, "maxNumberOfExecution") or 1)
 
     def _inherited(self, element: etree._Element, name: str) -> str:
         """An attribute of the task, or the job's."""
@@ -177,9 +211,7 @@ class _Reader:
     def _on_error(self, element: etree._Element) -> str:
         for owner in (element, self.job):
             value = self._attribute(owner, "onTaskError")
-            if value and value not in ON_ERROR:
-                raise RefusedError(f"At [task={element.get('name')}] : onTaskError {value!r} is not one of {ON_ERROR}")
-            if value not in ("", "none"):
+            if value in ON_ERROR:  # a variable's value is not checked: anything else counts as none
                 return value
         return "continueJobExecution"
 
@@ -218,13 +250,23 @@ class _Reader:
         path = self._attribute(file, "path")
         if path:  # the scheduler ignores the attribute `language` here: the extension decides
             language = SUFFIXES.get(Path(path).suffix, Path(path).suffix or path)
-        else:
-            url = urlsplit(self._attribute(file, "url"))
-            if url.scheme != "file":
-                raise NotSupportedError(f"a script at a URL of scheme {url.scheme!r}", line_of(file))
-            path = unquote(url.path)
-            language = file.get("language") or Path(path).suffix
+            return Script(_language(language, phase, file), _read(path, file), None, arguments, line_of(file))
+        url = urlsplit(self._attribute(file, "url"))
+        if url.scheme != "file":
+            raise NotSupportedError(f"a script at a URL of scheme {url.scheme!r}", line_of(file))
+        path = unquote(url.path)
+        language = file.get("language") or Path(path).suffix
         return Script(_language(language, phase, file), None, path, arguments, line_of(file))
+
+
+def _read(path: str, element: etree._Element) -> str:
+    """The text of a script's file: a file is read at once, a URL when the script runs."""
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        task = next(element.iterancestors("{*}task"))
+        message = f"At [task={task.get('name')}] : Unable to read script : {path}"
+        raise RefusedError(message, "JobCreationException") from error
 
 
 def _language(name: str, phase: str, element: etree._Element) -> str:
@@ -236,8 +278,30 @@ def _language(name: str, phase: str, element: etree._Element) -> str:
     return language
 
 
-def _number(value: str) -> int:
-    return int(value) if value.strip().isdecimal() else 1
+def _interpolate(text: str, values: Mapping[str, str], where: str) -> str:
+    """Put variables into a variable's value, and into what they stand for, however deep that goes."""
+    try:
+        _check_circles(text, values, where, [], set())
+    except RecursionError:
+        raise RefusedError(f"At [tag:{where}] : variables refer to one another too deeply") from None
+    for _ in values:
+        replaced = substitute(text, values, depth=1)
+        if replaced == text:
+            break
+        if len(replaced) > SIZE_LIMIT:
+            raise RefusedError(f"At [tag:{where}] : a variable's value is larger than {SIZE_LIMIT // 1_000_000} MB")
+        text = replaced
+    return text
+
+
+def _check_circles(text: str, values: Mapping[str, str], where: str, path: list[str], checked: set[str]) -> None:
+    for name in references(text):
+        if name in path:
+            circle = f"Infinite loop in property interpolation of ${{{path[0]}}}: {'->'.join(path)}"
+            raise RefusedError(f"At [tag:{where}] : {circle}", "JobCreationException")
+        if name in values and name not in checked:
+            _check_circles(values[name], values, where, [*path, name], checked)
+            checked.add(name)
 
 
 def seconds(duration: str) -> float | None:
@@ -256,8 +320,11 @@ def start_at(generic: Mapping[str, str]) -> datetime | None:
     if not value or "$" in value:
         return None
     try:
-        return datetime.fromisoformat(value).astimezone()
+        if MOMENT.fullmatch(value):
+            return datetime.fromisoformat(value).astimezone()
     except ValueError as error:
-        raise RefusedError(
-            f'Invalid format: "{value}" is malformed at "{value[1:]}"', "JobCreationException"
-        ) from error
+        raise RefusedError(f'Cannot parse "{value}": {error}', "JobCreationException") from error
+    known = re.match(r"\d{4}-\d\d-\d\d|[Tt]?", value)
+    rest = value[known.end() :] if known else value
+    at = f' is malformed at "{rest}"' if rest != value else ""
+    raise RefusedError(f'Invalid format: "{value}"{at}', "JobCreationException")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 _REFERENCE = re.compile(r"\$(?:\{([A-Za-z0-9._]+)\}|([A-Za-z0-9._]+))")
+
+
+def references(pattern: str) -> Iterator[str]:
+    """The names that a text refers to."""
+    for match in _REFERENCE.finditer(pattern):
+        yield match[1] or match[2]
 
 
 def substitute(pattern: str, values: Mapping[str, str], depth: int = 5) -> str:
