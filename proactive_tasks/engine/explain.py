@@ -59,9 +59,8 @@ def _faults(element: etree._Element, allowed: Pattern, rules: Grammar) -> Iterat
     candidates = [pattern for pattern in first(allowed) if pattern.name in (name, "*")]
     if not candidates:
         names = sorted({f"<{pattern.name}>" for pattern in first(allowed)})
-        listed = ",".join(names[:SHOWN]) + (",..." if len(names) > SHOWN else "")
-        known = f" Possible tag names are: {listed}" if names else ""
-        yield Fault(f'tag name "{name}" is not allowed.{known}', element)
+        allows = f'tag name "{name}" is not allowed. Possible tag names are: {",".join(names)}'
+        yield Fault(allows if names else f'element "{name}" was found where no element may occur', element)
         return
     # where several patterns bear the name, the one with the fewest faults tells best
     yield from min((list(_inside(element, rules.body(each), rules)) for each in candidates), key=len)
@@ -87,7 +86,7 @@ def _incomplete(element: etree._Element, rest: Pattern) -> Fault:
     if name == "task":
         return Fault("Uncompleted task: At least the Executable element must be define.", element, plain=True)
     names = ",".join(sorted({f"<{pattern.name}>" for pattern in first(rest)}))
-    return Fault(f'uncompleted content of element "{name}". Required tag names are: {names}', element)
+    return Fault(f"uncompleted content model. expecting: {names}", element)
 
 
 def _attributes(element: etree._Element, body: Pattern, rules: Grammar) -> Iterator[Fault]:
@@ -123,7 +122,8 @@ def _mismatch(value: str, kind: etree._Element) -> str | None:
     if name in ("NCName", "ID", "IDREF"):
         return None if NCNAME.fullmatch(value) else f': "{value}" does not satisfy the "{name}" type'
     if name in NUMBERS:
-        return None if re.fullmatch(NUMBERS[name], value.strip()) else ""
+        refusal = f': "{value}" does not satisfy the "boolean" type' if name == "boolean" else ""
+        return None if re.fullmatch(NUMBERS[name], value.strip()) else refusal
     for parameter in kind:
         limit = str(parameter.text)
         if parameter.get("name") == "minLength" and len(value) < int(limit):

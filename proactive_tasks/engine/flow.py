@@ -172,7 +172,7 @@ def _check_scope(graph: Graph, task: TaskSpec, branch: Flow) -> None:
         _refuse("JOIN task cannot have dependencies", join.name)
     for target in (branch.target, branch.otherwise):
         if join:
-            if graph.children[target] and graph.tasks[target].block != "start":
+            if graph.followers(target) and graph.tasks[target].block != "start":
                 _refuse("IF action target is not a Task Block", target)
             continue
         inside = graph.downstream(target)
@@ -220,8 +220,6 @@ def _check_replicate(graph: Graph, task: TaskSpec) -> None:
 
 def _check_loop(graph: Graph, task: TaskSpec) -> None:
     target = task.flow.target if task.flow else ""
-    if not target:
-        return
     if target not in graph.tasks:
         _refuse("LOOP action has no target", task.name)
     alone = target == task.name and task.block == "none"
@@ -229,3 +227,5 @@ def _check_loop(graph: Graph, task: TaskSpec) -> None:
         graph.tasks[target].block != "start" or task.name in (target, "") or graph.block(target).end != task.name
     ):
         _refuse("The scope of a LOOP action should be a Task Block", task.name)
+    if len(graph.tasks[target].depends) > 1:
+        _refuse("The Target of a LOOP must have only one dependency", target)

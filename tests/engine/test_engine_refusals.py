@@ -17,6 +17,11 @@ from tests.engine.conftest import script, task, variables, workflow
 Ran = Callable[..., Any]
 
 
+def generic(**values: str) -> str:
+    infos = "".join(f'<info name="{name}" value="{value}"/>' for name, value in values.items())
+    return f"<genericInformation>{infos}</genericInformation>"
+
+
 def refusal(source: bytes | Path, **values: str) -> str:
     with pytest.raises(RefusedError) as caught:
         descriptor.load(source, values)
@@ -40,6 +45,20 @@ def refusal(source: bytes | Path, **values: str) -> str:
         (workflow(task("A", flow="replicate: runs = 1"), task("B", after="A")), "No merge point for REPLICATE block"),
         (workflow(task("A", flow='loop target="Z": loop = 1')), "LOOP action has no target; context: A"),
         (workflow(task("A", block="end")), "Unmatched end block; context: A"),
+        (workflow(task("A", flow='loop target="": loop = 1')), "LOOP action has no target; context: A"),
+        (workflow(task("A"), task("B"), task("C", after="A B", flow='loop target="C": loop = False')),
+         "The Target of a LOOP must have only one dependency; context: C"),
+        (workflow(task("A", flow='if target="B" else="C" continuation="F": branch = "if"'),
+                  task("B", flow='if target="D" else="E": branch = "if"'), *map(task, "CDEF")),
+         "IF action target is not a Task Block; context: B"),
+        (workflow(task("A", maxNumberOfExecution=0)), "The number of execution must be a non negative integer (>0) ! "),
+        (workflow(task("A"), maxNumberOfExecution="${M}"), 'At [tag:job/taskFlow] : For input string: "${M}"'),
+        (workflow(task("A" * 256)), "The name is too long, it must have 255 chars length max"),
+        (workflow(task("A"), head=variables(X="${Y}", Y="${X}")), "property interpolation of ${Y}: Y->X"),
+        (workflow(task("A", before="<variables/>")), "Error: uncompleted content model. expecting: <variable> at line"),
+        (workflow(task("A"), head="<description><b/></description>"), '"b" was found where no element may occur'),
+        (workflow(task("A"), head=generic(START_AT="2026-01-01 10:00")), 'is malformed at " 10:00"'),
+        (workflow(task("A"), head=generic(START_AT="tomorrow")), '"tomorrow" is malformed at "omorrow"'),
         (b"<job", "not well-formed XML"),
         (b"", "not well-formed XML"),
         (b"<job/>", "Schemas.getLocation()"),
@@ -49,6 +68,18 @@ def refusal(source: bytes | Path, **values: str) -> str:
 )  # fmt: skip
 def test_an_invalid_workflow_is_refused_with_the_schedulers_text(source: bytes, text: str) -> None:
     assert text in refusal(source)
+
+
+def test_a_script_file_is_read_when_the_workflow_is_submitted(tmp_path: Path, ran: Ran) -> None:
+    (tmp_path / "there.cpy").write_text("result = 7")
+    xml = '<task name="A"><scriptExecutable><script><file path="{}"/></script></scriptExecutable></task>'
+    assert ran(xml.format(tmp_path / "there.cpy")).values["A"] == "7"
+    assert "Unable to read script : /none.cpy" in refusal(workflow(xml.format("/none.cpy")))
+
+
+def test_an_error_policy_through_a_variable_is_not_checked_and_counts_as_none() -> None:
+    loaded = descriptor.load(workflow(task("A", onTaskError="${NONE}"), onTaskError="cancelJob"))
+    assert loaded.tasks["A"].on_error == "cancelJob"
 
 
 def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path) -> None:
@@ -92,6 +123,30 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ("PA:INTEGER", " 7", "Invalid value, Integer value expected but received ' 7'"),
         ("pa:integer[1,10]", "11", "Expected value should be in range [1‥10], received 11"),
         ("PA:INTEGER?", "", None),
+        ("PA:INTEGER?", " ", None),
+        ("PA:URL?", " ", "  is not a valid URL."),
+        ("PA:INTEGER[5]", "4", "Expected value should be in range [5‥+∞), received 4"),
+        ("PA:FLOAT", "1e39", "Invalid value , Float value expected but received '1e39', Value is infinite"),
+        ("PA:DOUBLE", "1e39", None),
+        ("PA:DOUBLE", "\u0663", "Invalid value, Double value expected but received '\u0663'"),
+        ("PA:LIST(a,b,)", "", "Expected value should be one of [a, b], received ''"),
+        (r"PA:REGEXP(\w+)", "é", r"Expected value should match regular expression \w+ , received é"),
+        (r"PA:REGEXP(\p{Alpha}[\p{Digit}]\z)", "a1", None),
+        (r"PA:REGEXP((?<n>a)\Q.\E)", "a.", None),
+        ("PA:REGEXP(a{,2})", "a", "Illegal repetition near index 2\na{,2}"),
+        ("PA:DATETIME(yyyyMMdd)", "20240131", None),
+        ("PA:DATETIME(yyyy-MM-dd)", " 2024- 1-31", None),
+        ("PA:DATETIME(yyyy-MM-dd)[2024-12-31]", "2025-01-01", None),
+        (
+            "PA:DATETIME(yyyy)[24]",
+            "9",
+            "Expected value should be in range [Mon Jan 01 00:00:00 UTC 24‥+∞), received Thu Jan 01 00:00:00 UTC 9",
+        ),
+        ("PA:URI", "a[b]", "a[b] is not a valid URI."),
+        ("PA:URL", "http://[::1]:80/a", None),
+        ("PA:URL", "http://x:port", "http://x:port is not a valid URL."),
+        ("PA:SPEL(T(Integer).parseInt(#value) % 2 eq 0 and #value.substring(0, 1) ne '3')", "10", None),
+        ("PA:SPEL(valid = -7 / 2 == -3 && -7 % 2 == -1)", "", None),
         ("PA:SHORT", "40000", "Invalid value, Short value expected but received '40000'"),
         ("PA:FLOAT", "1e3", None),
         ("PA:BOOLEAN", "TRUE", None),
@@ -141,6 +196,29 @@ def test_an_override_is_checked_and_an_unknown_variable_is_added_with_a_warning(
     assert warnings == ["variable 'NEW' is not declared by the workflow: added"]
 
 
+def test_a_tasks_variables_may_refer_to_one_another_and_models_see_only_them(ran: Ran) -> None:
+    own = '<variables><variable name="A" value="$B$J"/><variable name="B" value="1"/>{}</variables>'
+    model = '<variable name="{}" value="12" model="PA:SPEL(variables[\'{}\'] == #value)"/>'
+    before = own.format(model.format("C", "A"))
+    assert ran(task("A", "print(variables.get('A'))", before=before), head=variables(J="2")).printed("A") == ["12"]
+    before = own.format(model.format("C", "J"))
+    text = refusal(workflow(task("T", before=before), head=variables(J="12")))
+    assert "Task 'T': Variable 'C': Model PA:SPEL" in text
+
+
+def test_a_chain_of_variables_may_be_long() -> None:
+    chain = {f"V{number}": f"${{V{number + 1}}}" for number in range(8)}
+    assert descriptor.load(workflow(task("A"), head=variables(**chain, V8="end"))).values()["V0"] == "end"
+
+
+def test_inherited_is_true_only_when_it_says_so(ran: Ran) -> None:
+    own = '<variables><variable name="V" value="own" inherited="{}"/></variables>'
+    code = "print(variables.get('V'))"
+    ended = ran(task("A", code, before=own.format("true")), task("B", code, before=own.format("1")),
+                head=variables(V="job"))  # fmt: skip
+    assert (ended.printed("A"), ended.printed("B")) == (["job"], ["own"])
+
+
 def test_variables_are_put_into_values_and_attributes_but_not_into_code(ran: Ran) -> None:
     ended = ran(
         task("A", "print('${W} $W', variables.get('V'), genericInformation.get('G'))", walltime="${W}",
@@ -177,6 +255,8 @@ def test_the_password_of_a_url_reaches_the_task_and_not_the_store(ran: Ran, data
         ("0 0 L * *", "2026-02-28 00:00"),
         ("*/20 9-17 * * mon|0 0 1 1 *", "2026-03-02 09:00"),
         ("30 12 29 2 *", "2028-02-29 12:30"),
+        ("0 22-3 * * sat-mon", "2026-02-28 00:00"),
+        ("31,,33 * * * *|", "2026-02-27 12:31"),
     ],
 )
 def test_a_cron_expression_knows_its_next_minute(expression: str, following: str) -> None:
