@@ -114,6 +114,18 @@ def test_a_native_command_gets_its_variables_as_arguments(ran: Ran) -> None:
     assert ended.printed("N") == ["x; y x; y N"]
 
 
+def test_a_native_command_finds_variables_in_its_environment(ran: Ran) -> None:
+    arguments = '<arguments><argument value="variables_V"/></arguments>'
+    command = f'<nativeExecutable><staticCommand value="printenv">{arguments}</staticCommand></nativeExecutable>'
+    assert ran(f'<task name="N">{command}</task>', head=variables(V="x; y")).printed("N") == ["x; y"]
+
+
+def test_a_script_that_reads_its_input_waits_until_its_walltime(ran: Ran) -> None:
+    ended = ran(task("T", "try:\n    input()\nexcept EOFError:\n    print('end')", walltime=1))
+    assert ended.tasks["T"] == "FAULTY"
+    assert ended.printed("T") == ["Walltime of 1000 ms reached on task T"]
+
+
 def test_another_interpreter_gets_the_same_bindings(ran: Ran, tmp_path: Path) -> None:
     other = tmp_path / "other-python"
     other.symlink_to(sys.executable)

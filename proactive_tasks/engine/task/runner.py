@@ -67,6 +67,7 @@ class Runner:
         self.quiet = False
         self.scripts = 0
         self.orphaned = False
+        self.nothing = os.pipe()
         self.wake, self.waker = socket.socketpair()
         for end in (self.wake, self.waker):
             end.setblocking(False)
@@ -137,11 +138,11 @@ class Runner:
         ours, theirs = socket.socketpair()
         with ours:
             if self.spec["python"] is None:
-                pid = self._fork(lambda: script.run(spec, theirs))
+                pid = self._fork(lambda: script.run(spec, theirs), self.nothing[0])
             else:
                 command = [self.spec["python"], "-u", "-c", script.BOOTSTRAP, str(Path(__file__).parent)]
                 theirs.set_inheritable(True)
-                pid = self._fork(lambda: self._exec([*command, str(theirs.fileno())]))
+                pid = self._fork(lambda: self._exec([*command, str(theirs.fileno())]), self.nothing[0])
             theirs.close()
             code, left = self._watch(pid, ours, b"" if self.spec["python"] is None else frames.pack(spec))
         for kept in ("variables", "resultMap", "resultMetadata"):
@@ -171,9 +172,8 @@ class Runner:
             os.set_inheritable(reading, True)
             preparation = f'. /dev/fd/{reading}; exec {reading}<&-; . "$0" "$@"'
             command = ["bash", "-c", preparation, str(path), *phase["arguments"]]
-        extra = {f"variables_{_identifier(key)}": value for key, value in self._texts().items() if "\0" not in value}
         try:
-            return self._command(command, extra, "Bash process execution")
+            return self._command(command, "Bash process execution")
         finally:
             if reading is not None:
                 os.close(reading)
@@ -181,13 +181,14 @@ class Runner:
     def _native(self, phase: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         texts = self._texts()
         return self._command(
-            [substitution.substitute(word, texts) for word in phase["command"]], {}, "Native command execution"
+            [substitution.substitute(word, texts) for word in phase["command"]], "Native command execution"
         )
 
     def _texts(self) -> dict[str, str]:
         return {str(key): java.text(value) for key, value in java.decode(self.state["variables"]).items()}
 
-    def _command(self, command: list[str], extra: dict[str, str], what: str) -> tuple[str | None, dict[str, Any]]:
+    def _command(self, command: list[str], what: str) -> tuple[str | None, dict[str, Any]]:
+        extra = {f"variables_{_identifier(key)}": value for key, value in self._texts().items() if "\0" not in value}
         self.environment, before = {**self.environment, **extra}, self.environment
         pid = self._fork(lambda: self._exec(command))
         self.environment = before
@@ -203,13 +204,16 @@ class Runner:
             print(f'Cannot run program "{command[0]}": {error.strerror}', file=sys.stderr)
         return 127
 
-    def _fork(self, child: Any) -> int:
-        """Start a process whose output comes here; it leads a session of its own and dies with this one."""
+    def _fork(self, child: Any, reads: int | None = None) -> int:
+        """Start a process whose output comes here; it leads a session of its own and dies with this one.
+
+        A cpython script that reads its input waits for ever, as under a scheduler: nothing comes, and no end of it.
+        """
         pipes = {name: os.pipe() for name in ("out", "err")}
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become(child, [pipes["out"][1], pipes["err"][1]], parent)
+            self._become(child, reads, [pipes["out"][1], pipes["err"][1]], parent)
         self.pipes = {}
         for name, (reading, writing) in pipes.items():
             os.close(writing)
@@ -217,7 +221,7 @@ class Runner:
             self.pipes[reading] = name
         return pid
 
-    def _become(self, child: Any, outputs: list[int], parent: int) -> NoReturn:
+    def _become(self, child: Any, reads: int | None, outputs: list[int], parent: int) -> NoReturn:
         code = 1
         try:
             os.setsid()
@@ -226,8 +230,8 @@ class Runner:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            null = os.open(os.devnull, os.O_RDONLY)
-            for descriptor, wanted in zip([null, *outputs], (0, 1, 2), strict=True):
+            source = os.open(os.devnull, os.O_RDONLY) if reads is None else reads
+            for descriptor, wanted in zip([source, *outputs], (0, 1, 2), strict=True):
                 os.dup2(descriptor, wanted)
             for end in (self.engine, self.wake, self.waker):
                 end.close()
