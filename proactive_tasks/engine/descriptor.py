@@ -22,6 +22,9 @@ SIZE_LIMIT = 10_000_000
 ON_ERROR = ("cancelJob", "suspendTask", "pauseJob", "continueJobExecution")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d([.,]\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 LANGUAGES = {"cpython": "cpython", "bash": "bash"}
+ELSEWHERE = ("groovy", "python", "jython", "shell", "cmd", "powershell", "perl", "php", "scala", "docker-compose")
+"""Languages of a scheduler that are missing here: refused, where one that a scheduler lacks as well fails its task."""
+
 SUFFIXES = {".cpy": "cpython", ".sh": "bash", ".bash": "bash"}
 NAME_LENGTH = 255
 INT_MAX = 2**31 - 1
@@ -188,9 +191,7 @@ class _Reader:
     def _executions(self, element: etree._Element) -> int:
         """maxNumberOfExecution, of which the schema checks only what is written out."""
         for owner, tag in ((self.job, "job/taskFlow"), (element, "job/taskFlow/task/task")):
-            value = self._attribute(owner, "maxNumberOfExecution")
-            if not value:
-                continue
+            value = self._text(owner.get("maxNumberOfExecution", "1"))
             fault = None
             if not re.fullmatch(r"\+?0*[0-9]{1,10}", value) or int(value) > INT_MAX:
                 fault = f'For input string: "{value}"'
@@ -271,6 +272,8 @@ def _read(path: str, element: etree._Element) -> str:
 
 def _language(name: str, phase: str, element: etree._Element) -> str:
     language = LANGUAGES.get(name.lower())
+    if language is None and re.fullmatch(r"[\w\-]+", name) and name.lower() not in ELSEWHERE:
+        return name
     if language is None:
         raise NotSupportedError(f"script language {name!r}", line_of(element))
     if language == "bash" and phase in ("flow", "environment"):

@@ -55,7 +55,7 @@ class Variable:
 class Script:
     """A script: its text, or the file to read it from when it runs."""
 
-    language: str  # "cpython" or "bash"
+    language: str  # "cpython", "bash", or one that nothing runs
     text: str | None
     file: str | None
     arguments: tuple[str, ...]

@@ -418,7 +418,7 @@ WORKFLOWS = {
     "document type": ('<!DOCTYPE job [<!ENTITY a "a">]>' + JOB.format(task()), (), "document type"),
     "cyclic": (JOB.format(task("One", "Two") + task("Two", "One")), (), "One"),
     "unknown element": (JOB.format("<colour/>" + task()), (), "colour"),
-    "unsupported language": (JOB.format(task(language="ruby")), (), "ruby"),
+    "unsupported language": (JOB.format(task(language="groovy")), (), "groovy"),
     "value outside its model": (JOB.format(task()), ("-v", "N=12"), "N"),
     "no assignment": (JOB.format(task()), ("-v", "N"), "NAME=VALUE"),
 }

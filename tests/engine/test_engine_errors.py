@@ -20,7 +20,7 @@ from proactive_tasks.engine.process import ForkServer
 from proactive_tasks.engine.run import JobRun
 from proactive_tasks.store.database import Database
 from proactive_tasks.store.jobs import INTERRUPTED, Jobs
-from tests.engine.conftest import task, workflow
+from tests.engine.conftest import script, task, workflow
 
 Ran = Callable[..., Any]
 SLEEPER = "import subprocess\np = subprocess.Popen(['sleep', '600'])\nopen({!r}, 'w').write(str(p.pid))\np.wait()"
@@ -34,6 +34,22 @@ def test_a_job_with_a_faulty_task_is_finished_all_the_same(ran: Ran) -> None:
 def test_the_value_of_a_failed_parent_raises(ran: Ran) -> None:
     code = "try:\n    results[0].value()\nexcept Exception as e:\n    print(type(e).__name__)"
     assert ran(task("A", "raise ValueError()"), task("B", code, after="A")).printed("B") == ["Py4JJavaError"]
+
+
+def test_a_language_that_no_scheduler_has_fails_its_task(ran: Ran) -> None:
+    main = f"<scriptExecutable>{script('1', 'python3')}</scriptExecutable>"
+    flow = f"<controlFlow><replicate>{script('runs = 2', 'javascript')}</replicate></controlFlow>"
+    ended = ran(
+        f'<task name="A">{main}</task>',
+        task("B").replace("</task>", f"{flow}</task>"),
+        task("C", after="B"),
+        task("D", "print(len(results))", after="C A"),
+    )
+    assert ended.errors == {
+        "A": "Failed to execute task: No Script Engine Found for name or extension python3",
+        "B": "Failed to execute flow script: No Script Engine Found for name or extension javascript",
+    }
+    assert (ended.status, ended.printed("D")) == ("FINISHED", ["2"])
 
 
 def test_cancel_job_ends_everything_after_the_last_execution(ran: Ran) -> None:

@@ -53,6 +53,7 @@ def refusal(source: bytes | Path, **values: str) -> str:
          "IF action target is not a Task Block; context: B"),
         (workflow(task("A", maxNumberOfExecution=0)), "The number of execution must be a non negative integer (>0) ! "),
         (workflow(task("A"), maxNumberOfExecution="${M}"), 'At [tag:job/taskFlow] : For input string: "${M}"'),
+        (workflow(task("A", maxNumberOfExecution="${M}"), head=variables(M="")), 'For input string: ""'),
         (workflow(task("A" * 256)), "The name is too long, it must have 255 chars length max"),
         (workflow(task("A"), head=variables(X="${Y}", Y="${X}")), "property interpolation of ${Y}: Y->X"),
         (workflow(task("A", before="<variables/>")), "Error: uncompleted content model. expecting: <variable> at line"),

@@ -125,6 +125,8 @@ class Runner:
         self.quiet = name in SILENT
         self.scripts += 1
         languages = {"cpython": self._cpython, "bash": self._bash, "native": self._native}
+        if phase["language"] not in languages:
+            return f"No Script Engine Found for name or extension {phase['language']}", {}
         return languages[phase["language"]](phase)
 
     def _cpython(self, phase: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
