@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     from .workflow import Flow
 
 VARIABLES = {"replicate": "runs", "if": "branch", "loop": "loop"}
-WORDS = {"replicate": "REPLICATE", "if": "IF", "loop": "LOOP"}
+MISSING = {
+    "replicate": "Script environment for REPLICATE action",
+    "if": "Environment for IF action",
+    "loop": "Script environment for LOOP action",
+}
 
 
 class ActionError(ValueError):
@@ -28,39 +33,39 @@ def read(flow: Flow, handed: dict[str, Any], failure: str | None, now: datetime)
     """
     if failure is not None:
         raise ActionError(f"Failed to execute flow script: {failure}")
-    name, word = VARIABLES[flow.kind], WORDS[flow.kind]
+    name = VARIABLES[flow.kind]
     value = decode(handed.get(name))
     if value is None:
-        raise ActionError(f"Script environment for {word} action needs to define variable {name}")
+        raise ActionError(f"{MISSING[flow.kind]} needs to define variable {name}")
     if flow.kind == "replicate":
         return Action(runs=_runs(value))
     if flow.kind == "if":
-        if value not in ("if", "else"):
+        branch = value.lower() if isinstance(value, str) else ""
+        if branch not in ("if", "else"):
             raise ActionError("IF action: value for branch needs to be one of if or else")
-        return Action(branch=value)
+        return Action(branch=branch)
     return _loop(value, now)
 
 
 def _runs(value: Any) -> int:
     try:
-        runs = int(value) if not isinstance(value, str) else int(float(value))
-    except (TypeError, ValueError, OverflowError):
-        raise ActionError(f"REPLICATE action: value of variable runs is no number: {text(value)}") from None
+        runs = math.floor(float(text(value)))
+    except (ValueError, OverflowError):
+        raise ActionError("REPLICATE action: could not parse value for variable runs") from None
     if runs < 0:
         raise ActionError("REPLICATE action: value of variable runs cannot be negative")
     return runs
 
 
 def _loop(value: Any, now: datetime) -> Action:
-    if isinstance(value, bool):
-        return Action(loop=value)
-    words = str(value).strip()
-    if words.lower() in ("true", "false"):
-        return Action(loop=words.lower() == "true")
+    """True, or a cron expression: whatever else it is ends the loop, and is no fault."""
+    words = text(value)
+    if words.lower() == "true":
+        return Action(loop=True)
     try:
         moment = cron.parse(words).after(now.astimezone())
-    except ValueError as error:
-        raise ActionError(f"LOOP action: value for loop is neither a boolean nor a cron expression: {error}") from error
+    except ValueError:
+        return Action()
     if moment is None:
         raise ActionError(f"LOOP action: the cron expression {words!r} never matches")
     return Action(loop=True, not_before=moment)

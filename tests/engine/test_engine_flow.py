@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from proactive_tasks.engine import actions
+from proactive_tasks.engine.workflow import Flow, Script
 from tests.engine.conftest import task
 
 Ran = Callable[..., Any]
@@ -47,6 +50,32 @@ def test_a_flow_script_without_a_decision_fails_its_task_and_the_flow_goes_on_un
     assert ended.status == "FINISHED"
     assert ended.tasks == {"Split": "FAULTY", "Work": "FINISHED", "Merge": "FINISHED"}
     assert ended.errors["Split"] == fault
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "decision"),
+    [
+        ("replicate", "2.7", 2),
+        ("replicate", " 2 ", 2),
+        ("replicate", True, "REPLICATE action: could not parse value for variable runs"),
+        ("replicate", -0.5, "REPLICATE action: value of variable runs cannot be negative"),
+        ("if", "Else", "else"),
+        ("if", 1, "IF action: value for branch needs to be one of if or else"),
+        ("if", None, "Environment for IF action needs to define variable branch"),
+        ("loop", "TRUE", True),
+        ("loop", 1, False),
+        ("loop", "99 * * * *", False),
+        ("loop", None, "Script environment for LOOP action needs to define variable loop"),
+    ],
+)
+def test_a_decision_is_read_as_the_scheduler_reads_it(kind: str, value: Any, decision: Any) -> None:
+    name = {"replicate": "runs", "if": "branch", "loop": "loop"}[kind]
+    flow = Flow(kind, Script("cpython", "", None, (), 1))
+    try:
+        read = getattr(actions.read(flow, {name: value}, None, datetime.now(UTC)), name)
+    except actions.ActionError as error:
+        read = str(error)
+    assert read == decision
 
 
 def test_a_block_is_replicated_as_a_whole(ran: Ran) -> None:
