@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from .flow import Graph
-from .task.java import JavaMap, decode, text
+from .task.java import JavaMap, decode, encode, text
 from .task.substitution import substitute
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Task:
     error: str | None = None
     value: Any = None  # encoded
     metadata: Any = field(default_factory=lambda: ["m"])
+    scope: dict[str, str] = field(default_factory=dict)  # the task's own variables, which children do not inherit
     variables: Any = None  # encoded: what children inherit
     changed: bool = True  # since it was last written down
 
@@ -147,10 +148,24 @@ class Job:
         """All variables of a task at its start."""
         values = self.inherited(task)
         known = {str(key): text(value) for key, value in {**values, **system}.items()}
-        for variable in task.spec.variables.values():
-            if not (variable.inherited and variable.name in values):
-                values[variable.name] = substitute(variable.value, known)
-        return JavaMap({**values, **system})
+        task.scope = {
+            name: substitute(variable.value, known)
+            for name, variable in task.spec.variables.items()
+            if not (variable.inherited and name in values)
+        }
+        return JavaMap({**values, **task.scope, **system})
+
+    def propagated(self, task: Task, variables: Any) -> Any:
+        """Of the variables that a task leaves, those for its children: its own only where a script changed them."""
+        if not task.scope:
+            return variables
+        left, inherited = decode(variables), self.inherited(task)
+        for name, value in task.scope.items():
+            if left.get(name) == value:
+                left.remove(name)
+                if name in inherited:
+                    left.put(name, inherited[name])
+        return encode(left)
 
     # What may start
 

@@ -178,7 +178,7 @@ class JobRun:
         root.mkdir()
         specification = specify(self.job, task, root, self._credentials)
         # a task that is killed leaves the variables that it came with
-        task.variables = specification["state"]["variables"]
+        task.variables = self.job.propagated(task, specification["state"]["variables"])
         execution = Execution(task, self._server.start(specification), root / "progress")
         self._executions.append(execution)
         self._selector.register(execution, selectors.EVENT_READ, execution)
@@ -243,7 +243,7 @@ class JobRun:
             self._log(task, "err", task.error)
             return Action()
         task.error, task.value = outcome["error"], outcome["value"]
-        task.variables, task.metadata = outcome["variables"], outcome["resultMetadata"]
+        task.variables, task.metadata = self.job.propagated(task, outcome["variables"]), outcome["resultMetadata"]
         self.job.result_map.update(text_map(outcome["resultMap"]))
         action = Action()
         if task.spec.flow and "flow" in outcome:

@@ -10,7 +10,7 @@ import pytest
 
 from proactive_tasks.engine import actions
 from proactive_tasks.engine.workflow import Flow, Script
-from tests.engine.conftest import task
+from tests.engine.conftest import task, variables
 
 Ran = Callable[..., Any]
 NAMES = "print([r.getTaskId().getReadableName() for r in results])"
@@ -152,6 +152,16 @@ def test_a_variable_reaches_descendants_only(ran: Ran) -> None:
         task("C", "print(variables.get('v'))"),
     )
     assert (ended.printed("B"), ended.printed("C")) == (["1"], ["None"])
+
+
+def test_a_tasks_own_variables_reach_its_children_only_where_a_script_changed_them(ran: Ran) -> None:
+    own = "".join(f'<variable name="{name}" value="own"/>' for name in "JKL")
+    ended = ran(
+        task("A", "print(variables.get('J'))\nvariables.put('L', 'put')", before=f"<variables>{own}</variables>"),
+        task("B", "print([variables.get(name) for name in 'JKL'])", after="A"),
+        head=variables(J="job"),
+    )
+    assert (ended.printed("A"), ended.printed("B")) == (["own"], ["['job', None, 'put']"])
 
 
 def test_a_failed_task_still_hands_on_variables_and_runs_its_flow(ran: Ran) -> None:
