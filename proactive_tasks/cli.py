@@ -250,7 +250,7 @@ def run(
     nodes: Annotated[int, typer.Option(min=1, help="How many tasks run at once.")] = 8,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run a job descriptor with the embedded engine: 0 it ended FINISHED, 1 in another way, 2 it was refused."""
+    """Run a job descriptor with the embedded engine: 0 all went well, 1 the job or a task failed, 2 it was refused."""
     from proactive_tasks.console import jobs
 
     try:
@@ -264,7 +264,10 @@ def run(
         jobs.print_line(jobs.job_json(job, lines))
     else:
         answer(output, None, lambda: jobs.job_table(job))
-    raise typer.Exit(DONE if job.status == "FINISHED" else FAILED)
+    if causes := jobs.causes(job):
+        for line in causes:
+            typer.echo(f"overlayctl: {line}", err=True)
+        raise typer.Exit(FAILED)
 
 
 @app.command("jobs", epilog="Example: overlayctl jobs --limit 5")

@@ -76,6 +76,14 @@ def job_json(job: Job, lines: dict[str, list[str]]) -> dict[str, Any]:
     return {"id": int(job.number), "status": str(job.status), "tasks": tasks, "result_map": job.result_map}
 
 
+def causes(job: Job) -> list[str]:
+    """Why a job is no success, a line each: FINISHED alone does not say that every task did what it should."""
+    failed = [task for task in job.tasks if task.error is not None]
+    if job.status == "FINISHED" and not failed:
+        return []
+    return [f"job {job.number} {job.status}", *(f"{task.name}: {' '.join(str(task.error).split())}" for task in failed)]
+
+
 def job_table(job: Job) -> str:
     """A job's tasks and what they answered."""
     rows = [(task.name, task.status, (task.error or task.text() or "")[:80]) for task in job.tasks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -447,6 +448,15 @@ def test_an_undeclared_variable_is_added_with_a_warning_and_progress_is_told_on_
     assert "warning: " in answer.err
     assert "Task: FINISHED" in answer.err
     assert "warning" not in answer.out
+
+
+def test_a_task_that_failed_is_told_and_ends_with_1_though_its_job_is_finished(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "job.xml"
+    file.write_text(JOB.format(task(language="ruby")))
+    answer = cli("run", file)
+    assert answer.code == 1
+    assert "Task: Failed to execute task: No Script Engine Found for name or extension ruby" in answer.err
+    assert json.loads(cli("run", file, "--output", "json").out)["status"] == "FINISHED"
 
 
 def test_a_real_process_ends_with_2_and_one_line(tmp_path: Path) -> None:
