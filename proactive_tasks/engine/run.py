@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import shutil
 import signal
@@ -10,12 +11,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proactive_tasks.store.jobs import Jobs
+from proactive_tasks.store.jobs import Jobs, is_alive, this_process
 
 from . import actions, descriptor
 from .job import Action, Job, JobStatus, Task, TaskStatus, text_map
@@ -37,6 +38,9 @@ POLL_S = 0.2
 
 KILL_DEADLINE_S = 20.0
 """How long the end of a killed task's processes is waited for."""
+
+FOLDER, OWNER = "overlay-job-", "owner"
+"""What the names of jobs' folders begin with, and the file in them that names the engine."""
 
 RETRY_S = (1.0, 60.0)
 """The wait before a retry grows with each execution from the first to at most the second."""
@@ -106,7 +110,9 @@ class JobRun:
         for end in (self._wake, self._waker):
             end.setblocking(False)
         self._canceled = False
-        self._root = Path(tempfile.mkdtemp(prefix=f"overlay-job-{number}-"))
+        _remove_abandoned()
+        self._root = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{number}-"))
+        (self._root / OWNER).write_text(this_process(), "utf-8")
 
     def cancel(self) -> None:
         """Kill the job: its tasks, and everything they started."""
@@ -287,6 +293,15 @@ def _reason(task: Task, ended: str) -> str:
     if ended == "lost":
         return f"The process of task {task.name} was lost: something outside the engine killed it"
     return f"Task {task.name} was killed"
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of jobs whose engine was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):
+            mine = folder.stat(follow_symlinks=False).st_uid == os.geteuid()
+            if mine and not is_alive((folder / OWNER).read_text("utf-8"), datetime.now(UTC)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -169,9 +169,9 @@ def test_an_engine_killed_in_mid_job_leaves_a_record_and_no_process_and_a_rerun_
         ]
         assert [line.line for line in jobs.log(1)] == ["begun"]
         _until(lambda: not Path(f"/proc/{pid_file.read_text()}").exists())
-        _until(lambda: not list((tmp_path / "temporary").iterdir()))
         with _engine(tmp_path, "run", str(file), "--output", "json") as again:
             out, _ = again.communicate(timeout=60)
+        assert not list((tmp_path / "temporary").iterdir())
         assert (again.returncode, '"status": "FINISHED"' in out) == (0, True)
         assert [job.status for job in jobs.jobs()] == ["FINISHED", INTERRUPTED]
 

@@ -66,7 +66,6 @@ class Runner:
         self.pipes: dict[int, str] = {}
         self.quiet = False
         self.scripts = 0
-        self.orphaned = False
         self.nothing = os.pipe()
         self.wake, self.waker = socket.socketpair()
         for end in (self.wake, self.waker):
@@ -94,9 +93,6 @@ class Runner:
             if not self.spec["keep_processes"]:
                 processes.kill_descendants()
             shutil.rmtree(self.root, ignore_errors=True)
-            if self.orphaned:  # nobody else is left to remove the job's folder
-                with contextlib.suppress(OSError):
-                    self.root.parent.rmdir()
 
     def _phases(self) -> dict[str, Any]:
         error = None
@@ -296,8 +292,7 @@ class Runner:
             message = frames.receive(self.engine)
         except OSError:
             message = None
-        self.orphaned = message is None
-        raise Ended("gone" if self.orphaned else "killed")
+        raise Ended("gone" if message is None else "killed")
 
     def _read(self, descriptor: int) -> bool | None:
         """Pass on what a process wrote: True if there was something, None if not yet, False at the end."""
