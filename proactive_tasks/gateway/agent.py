@@ -79,7 +79,15 @@ class Agent:
         return Change(self.machine, bundle).difference().lines()
 
     def apply(self, bundle: dict[str, Any], phase: int) -> dict[str, Any]:
-        """Carry a change out; in phase 1 without the dialers."""
+        """Carry a change out; in phase 1 without the dialers. One that would lock its own controller out is refused."""
+        from ipaddress import ip_address, ip_network  # here, since every session starts with this file
+
+        here = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
+        if here and not any(ip_address(here) in ip_network(known) for known in bundle["controllers"]):
+            raise RefusedError(
+                f"nothing was changed: SSH would no longer be admitted from {here}, where this controller is; "
+                "add it to 'controllers' in the specification"
+            )
         return Change(self.machine, bundle, phase).apply()
 
     def reach(self, targets: list[str], source: str, deadline_s: float) -> dict[str, float | None]:

@@ -61,6 +61,7 @@ class Bundle:
     files: tuple[ManagedFile, ...]
     units: tuple[ManagedUnit, ...]
     settle_s: float  # how long link detection takes to notice that a change broke a link
+    controllers: tuple[IPv4Network, ...]  # from where SSH is admitted
 
 
 def render(view: GatewayView) -> Bundle:
@@ -82,7 +83,7 @@ def render(view: GatewayView) -> Bundle:
         files += _backend(link.backend).files(view, link)
     units = (ManagedUnit(_FIREWALL_UNIT), ManagedUnit(_NETWORK_UNIT), ManagedUnit(_ROUTING_UNIT), *tunnels)
     settle_s = 1.5 * view.spec.bfd.interval_ms * view.spec.bfd.multiplier / 1000
-    return Bundle(tuple(sorted(files, key=lambda file: file.path)), units, settle_s)
+    return Bundle(tuple(sorted(files, key=lambda file: file.path)), units, settle_s, tuple(_controllers(view)))
 
 
 def static_files(wan: str, networks: Iterable[IPv4Network]) -> list[ManagedFile]:
@@ -115,7 +116,7 @@ def _firewall(view: GatewayView) -> str:
         site=view.site,
         wan=view.site.wan,
         lan=view.site.lan,
-        controllers=_networks([*view.spec.controllers, *view.controllers]),
+        controllers=_controllers(view),
         overlay=_networks([view.spec.network, *prefixes]),
         own=_networks(view.site.announced),
         transit=view.spec.transit_network,
@@ -144,6 +145,10 @@ def _bird(view: GatewayView) -> str:
         bfd=view.spec.bfd,
         neighbours=neighbours,
     )
+
+
+def _controllers(view: GatewayView) -> list[IPv4Network]:
+    return _networks([*view.spec.controllers, *view.controllers])
 
 
 def _networks(prefixes: Iterable[IPv4Network | str]) -> list[IPv4Network]:

@@ -307,7 +307,8 @@ def _bundle(config: Bundle, *, contents: bool) -> dict[str, Any]:
         for file in config.files
     ]
     units = [asdict(unit) for unit in config.units]
-    return {"files": files, "units": units, "settle_s": config.settle_s}
+    controllers = [str(network) for network in config.controllers]
+    return {"files": files, "units": units, "settle_s": config.settle_s, "controllers": controllers}
 
 
 @cache

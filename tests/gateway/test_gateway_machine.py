@@ -386,6 +386,13 @@ def test_a_refused_firewall_changes_nothing(field):
         assert session.difference(good) == []
 
 
+def test_a_change_that_would_lock_its_own_controller_out_is_refused(field):
+    with pytest.raises(GatewayError, match=r"no longer be admitted from 198\.18\.255\.2"):
+        field.apply(0, controllers=["192.0.2.0/24"])
+    with field.session(field.sites[0]) as session:
+        assert session.difference(field.config(0)) == []
+
+
 def test_a_rebooted_gateway_returns_by_itself(field):
     machine = f"{field.sites[2].name}/gateway"
     field.lab.kill(machine)
