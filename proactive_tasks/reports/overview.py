@@ -13,6 +13,9 @@ from proactive_tasks.store import Store
 MOVING = frozenset({SiteState.ALLOCATED, SiteState.PROVISIONED, SiteState.RELEASING})
 """The states of a site that comes or goes."""
 
+COMING = frozenset({LinkState.PLANNED, LinkState.CONNECTING})
+"""The states of a link that nobody has verified yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Direction:
@@ -54,7 +57,7 @@ class Overview:
         moving = {
             site.name
             for site in self.sites
-            if brought is not None and site.name not in brought and site.state in MOVING and not site.error
+            if brought is not None and site.name not in brought and not site.error and self._moves(site)
         }
         return [
             f"{site.name}: {site.error or f'its gateway came no further than {site.state}'}"
@@ -65,6 +68,12 @@ class Overview:
             for link in self.links
             if link.state is not LinkState.CONNECTED and not moving & {link.a, link.b}
         ]
+
+    def _moves(self, site: Site) -> bool:
+        """Whether a site comes or goes: by its state, or since none of its links was seen to stand or to fail yet."""
+        links = [link for link in self.links if site.name in {link.a, link.b}]
+        coming = bool(links) and all(link.state in COMING and not link.error for link in links)
+        return site.state in MOVING or coming
 
     def as_json(self) -> dict[str, Any]:
         """The overview as JSON-like values."""

@@ -88,3 +88,18 @@ def test_a_job_is_not_judged_by_sites_that_others_bring_in(context, brought, sta
     context.store.update_link("pair", "a", "b", "test", state=LinkState.CONNECTED)
     context.store.update_site("pair", "c", "test", state=state, error=error)
     assert len(overview(context.store, "pair").faults(brought)) == faults
+
+
+@pytest.mark.parametrize(
+    ("brought", "state", "faults"),
+    [
+        (["a", "c"], LinkState.CONNECTING, 0),  # another job has configured b, and is about to verify it
+        (None, LinkState.CONNECTING, 1),
+        (["a", "c"], LinkState.ERROR, 1),
+    ],
+)
+def test_a_job_is_not_judged_by_links_that_others_are_about_to_verify(context, brought, state, faults):
+    context.store.update_link("pair", "a", "b", "test", state=state)
+    context.store.start_release("pair", "c", "test")
+    context.store.drop_site("pair", "c", "test")
+    assert len(overview(context.store, "pair").faults(brought)) == faults
