@@ -393,6 +393,17 @@ def test_a_change_that_would_lock_its_own_controller_out_is_refused(field):
         assert session.difference(field.config(0)) == []
 
 
+def test_without_its_firewall_a_gateway_starts_neither_tunnels_nor_routing(field):
+    units = "overlay-routing.service overlay-openvpn@link0.service overlay-openvpn@link1.service"
+    field.shell(0, "systemctl stop overlay-firewall.service; mv /etc/overlay/firewall.nft /run/kept")
+    try:
+        field.shell(0, f"! systemctl start {units}")
+        assert field.shell(0, f"systemctl is-active {units} || true").split() == ["inactive"] * 3
+    finally:
+        field.shell(0, f"mv /run/kept /etc/overlay/firewall.nft; systemctl start overlay-firewall.service {units}")
+    eventually(lambda: field.reach(0, 1, 1) is not None, 20)
+
+
 def test_a_rebooted_gateway_returns_by_itself(field):
     machine = f"{field.sites[2].name}/gateway"
     field.lab.kill(machine)
