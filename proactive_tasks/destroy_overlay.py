@@ -24,8 +24,9 @@ def destroy_overlay(context: Context, *, overlay: str) -> Result:
     # Also those of sites that a trigger brought and that are released: their subnets are still recorded.
     providers = {entry.provider for entry in context.store.allocations(overlay)}
     providers |= {entry.provider for entry in context.store.spec(overlay).sites}
+    regions = context.store.regions(overlay)
     for provider in sorted(providers & set(DRIVERS)):
-        left += context.driver(provider).leftovers(overlay)
+        left += map(str, context.driver(provider).leftovers(overlay, regions.get(provider, [])))
     if left:
         raise ProviderError(f"overlay {overlay} is not gone: {'; '.join(left)}; run the destruction again")
     context.store.drop_overlay(overlay, context.actor)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, collapse_addresses
+
 from proactive_tasks.clouds.provider import GatewayOrder
-from proactive_tasks.gateway.access import open_session, private_key
+from proactive_tasks.gateway.access import open_session, public_key
 from proactive_tasks.gateway.userdata import new_host_key, user_data
 from proactive_tasks.overlay import checks
-from proactive_tasks.overlay.errors import GatewayError, OverlayError
+from proactive_tasks.overlay.errors import GatewayError, OverlayError, ProviderError
 from proactive_tasks.overlay.model import Site, SiteState
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.pki.authority import check_request
@@ -49,23 +51,30 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
     """Without a lock, only tell."""
     driver = context.driver(site.provider)
     facts = driver.facts(overlay, site)
-    if facts is not None and not site.host_key:
+    gateway = facts.gateway
+    if gateway is not None and not site.host_key:
         raise GatewayError(
             f"site {site.name}: its provider holds a gateway of that name whose host key this store does not know; "
             "restore the store from its backup, or remove the machine (overlayctl scale-in), then deploy again"
         )
     result = Result("provision_gateway", facts={"site": site.name})
     if lease is None:
-        result.difference = driver.difference(GatewayOrder(overlay, site, b""), facts)
+        changes = driver.difference(order_of(context, overlay, site), facts)
+        result.difference = [change.line for change in changes]
+        result.facts["calls"] = [change.call for change in changes if change.call]
         return result
-    order = GatewayOrder(overlay, site, _seed(context, overlay, site) if facts is None else b"")
-    result.difference = driver.difference(order, facts)
-    if result.difference or facts is None:
-        context.progress(10, f"{site.name}: {'changing' if facts else 'making'} the gateway")
+    order = order_of(context, overlay, site, _seed(context, overlay, site) if gateway is None else b"")
+    changes = driver.difference(order, facts)
+    if changes or gateway is None or gateway.public_address is None:
+        context.progress(10, f"{site.name}: {'changing' if gateway else 'making'} the gateway")
         context.store.check_lease(lease)
-        facts = driver.apply(order, lambda line: context.progress(30, f"{site.name}: {line}"))
-    checks.underlay(context.store.spec(overlay), site.name, facts.public_address)
-    fields = {"machine": facts.machine, "public_address": facts.public_address, "wan": facts.wan, "lan": facts.lan}
+        journal = context.store.journal(overlay, site.name, context.actor)
+        gateway = driver.apply(order, facts, journal, lambda line: context.progress(30, f"{site.name}: {line}"))
+        result.difference = [change.line for change in changes]
+    if gateway.public_address is None:
+        raise ProviderError(f"site {site.name}: its gateway {gateway.machine} got no public address; run this again")
+    checks.underlay(context.store.spec(overlay), site.name, gateway.public_address)
+    fields = {"machine": gateway.machine, "public_address": gateway.public_address}
     context.store.update_site(overlay, site.name, context.actor, **fields)
     known = context.store.site(overlay, site.name)
     if not (known.request and not known.host_key_seeded):
@@ -76,14 +85,28 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
     return result
 
 
+def order_of(context: Context, overlay: str, site: Site, user_data: bytes = b"") -> GatewayOrder:
+    """What is wanted of a site's provider; without user-data for a gateway that is there already."""
+    spec = context.store.spec(overlay)
+    others = [prefix for other in context.store.sites(overlay) if other.name != site.name for prefix in other.announced]
+    controllers = [*spec.controllers, *map(IPv4Network, context.driver(site.provider).controllers(overlay))]
+    return GatewayOrder(
+        overlay,
+        site,
+        user_data,
+        routes=tuple(collapse_addresses([spec.network, *others])),
+        controllers=tuple(collapse_addresses(controllers)),
+        ssh_key=public_key(context.store, overlay, context.vault),
+    )
+
+
 def _seed(context: Context, overlay: str, site: Site) -> bytes:
     """User-data with a new host key in it; its public half is recorded before any machine can show it."""
     private, public = new_host_key()
     context.store.update_site(overlay, site.name, context.actor, host_key=public, host_key_seeded=True, request="")
     driver = context.driver(site.provider)
     controllers = [*map(str, context.store.spec(overlay).controllers), *driver.controllers(overlay)]
-    key = private_key(context.store, overlay, context.vault)
-    return user_data(overlay, site, f"ssh-ed25519 {key.get_base64()}", private, controllers)
+    return user_data(overlay, site, public_key(context.store, overlay, context.vault), private, controllers)
 
 
 def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
@@ -92,6 +115,9 @@ def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
     with open_session(context.store, overlay, site, driver, context.vault, BOOT_S) as session:
         context.progress(70, f"{site.name}: the gateway answers")
         session.ready(BOOT_S)
+        networks = [str(network) for network in site.announced]
+        placed = session.interfaces(str(site.gateway), networks).fields()
+        context.store.update_site(overlay, site.name, context.actor, **placed)
         request = session.make_key(site.name, context.store.spec(overlay).key_algorithm)
         check_request(site.name, request)  # one that cannot be signed is this site's fault, and none of the others'
         done = [f"gateway {site.name}: key made, request sent"]

@@ -46,8 +46,9 @@ def release_site(context: Context, *, overlay: str, site: str) -> Result:
         if known is None or known.state is not SiteState.RELEASING:
             return Result("release_site", facts={"site": site})
         driver = context.driver(known.provider)
-        removed = driver.release(overlay, known, lambda line: context.progress(50, line))
-        if driver.facts(overlay, known) is not None:
+        journal = context.store.journal(overlay, site, context.actor)
+        removed = driver.release(overlay, known, journal, lambda line: context.progress(50, line))
+        if driver.facts(overlay, known).gateway is not None:
             raise ProviderError(f"site {site}: its gateway is still there after its release; run this again")
         context.store.check_lease(lease)
         with context.store.write(overlay):

@@ -32,7 +32,8 @@ def replace_gateway(context: Context, *, overlay: str = "", site: str) -> Result
         context.store.update_site(overlay, site, context.actor, request="")
         with context.store.lease(f"pki/{overlay}", context.job):
             done = revoke(context.store, overlay, [site], context.actor)
-        done += context.driver(known[site].provider).discard(overlay, known[site])
+        journal = context.store.journal(overlay, site, context.actor)
+        done += context.driver(known[site].provider).discard(overlay, known[site], journal)
         context.store.update_site(
             overlay,
             site,
@@ -40,6 +41,10 @@ def replace_gateway(context: Context, *, overlay: str = "", site: str) -> Result
             state=SiteState.ALLOCATED,
             error="",
             machine="",
+            wan="",
+            lan="",
+            lan_router=None,
+            bears_address=False,
             host_key="",
             host_key_seeded=True,
             trusts=0,

@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from functools import partial
 from ipaddress import IPv4Address
 
-from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, HostProbe, Progress
-from proactive_tasks.lab.lab import Lab, SiteStatus
+from proactive_tasks.clouds.provider import (
+    Change,
+    GatewayFacts,
+    GatewayOrder,
+    HostProbe,
+    Journal,
+    Leftover,
+    Progress,
+    SiteFacts,
+)
+from proactive_tasks.lab.lab import Lab, SiteStatus, labs
 from proactive_tasks.lab.namespaces import socket_in
 from proactive_tasks.lab.network import CONTROLLER
 from proactive_tasks.lab.requirements import require
@@ -25,20 +34,30 @@ class LabProvider:
         """A lab needs root and programs of its own."""
         require()
 
-    def facts(self, overlay: str, site: Site) -> GatewayFacts | None:
+    def facts(self, overlay: str, site: Site) -> SiteFacts:
         """What is there for this site."""
         status = Lab(overlay).status(site.name)
-        return _facts(overlay, status) if status else None
+        return SiteFacts(_facts(overlay, status) if status else None)
 
-    def difference(self, order: GatewayOrder, facts: GatewayFacts | None) -> list[str]:  # noqa: ARG002 - lab.status knows
-        """What `apply` would do, a line each."""
-        return Lab(order.overlay).difference(order.site)
+    def difference(self, order: GatewayOrder, facts: SiteFacts) -> list[Change]:  # noqa: ARG002 - the lab looks itself
+        """What `apply` would do."""
+        return [Change(line) for line in Lab(order.overlay).difference(order.site)]
 
-    def apply(self, order: GatewayOrder, progress: Progress) -> GatewayFacts:
+    def apply(
+        self,
+        order: GatewayOrder,
+        facts: SiteFacts,  # noqa: ARG002
+        journal: Journal,  # noqa: ARG002 - the lab keeps its own record
+        progress: Progress,
+    ) -> GatewayFacts:
         """Make what lacks, start what is stopped. The user-data of a machine that has its disk already is not used."""
         return _facts(order.overlay, Lab(order.overlay).provide(order.site, order.user_data, progress))
 
-    def discard(self, overlay: str, site: Site) -> list[str]:
+    def attach(self, order: GatewayOrder, journal: Journal, progress: Progress) -> list[str]:  # noqa: ARG002
+        """Nothing: a site's hosts are namespaces on its switch, and made with it."""
+        return []
+
+    def discard(self, overlay: str, site: Site, journal: Journal) -> list[str]:  # noqa: ARG002
         """Give up the machine and its disk; leg, addresses and hosts stay."""
         lab = Lab(overlay)
         if lab.status(site.name) is None:
@@ -46,13 +65,17 @@ class LabProvider:
         lab.kill(f"{site.name}/gateway", disk=True)
         return [f"machine {site.name}/gateway: removed with its disk"]
 
-    def release(self, overlay: str, site: Site, progress: Progress) -> list[str]:
+    def release(self, overlay: str, site: Site, journal: Journal, progress: Progress) -> list[str]:  # noqa: ARG002
         """Remove machine, disk, hosts and leg."""
         return Lab(overlay).release(site.name, progress)
 
-    def leftovers(self, overlay: str) -> list[str]:
-        """Processes, mounts, namespaces and state of the overlay's lab."""
-        return Lab(overlay).leftovers()
+    def leftovers(self, overlay: str, regions: Sequence[str]) -> list[Leftover]:  # noqa: ARG002 - there is one place
+        """Processes, mounts, namespaces and state of the overlay's lab, or of all labs."""
+        return [
+            Leftover(self.name, "this machine", name, "", *line.split(" ", 1))
+            for name in ([overlay] if overlay else labs())
+            for line in Lab(name).leftovers()
+        ]
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:
         """Connect from the controller's place in the lab's Internet; an OSError is for the caller to retry."""
@@ -84,7 +107,5 @@ def _facts(overlay: str, status: SiteStatus) -> GatewayFacts:
         machine=f"{overlay}.{status.site}",
         running=status.running,
         public_address=status.public_address,
-        wan="wan",
-        lan="lan",
         user_data_digest=status.user_data_digest,
     )

@@ -48,6 +48,11 @@ def private_key(store: Store, overlay: str, vault: Callable[[str], Vault]) -> pa
     return paramiko.Ed25519Key(file_obj=StringIO(vault(overlay).open(sealed, SECRET).decode()))
 
 
+def public_key(store: Store, overlay: str, vault: Callable[[str], Vault]) -> str:
+    """The public line of the overlay's SSH key."""
+    return f"ssh-ed25519 {private_key(store, overlay, vault).get_base64()}"
+
+
 def open_session(
     store: Store,
     overlay: str,

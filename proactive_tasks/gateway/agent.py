@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from proactive_tasks.gateway import interfaces
 from proactive_tasks.gateway.bundle import Change
 from proactive_tasks.gateway.machine import Machine, RefusedError
 from proactive_tasks.probes import echo
@@ -73,6 +74,12 @@ class Agent:
             self.machine.path(f"/etc/ssh/ssh_host_{seeded}_key").unlink(missing_ok=True)
         self.machine.systemctl("reload", "ssh.service")
         return self._public_line(_HOST_KEY)
+
+    def interfaces(self, address: str, networks: list[str]) -> dict[str, Any]:
+        """Which interfaces look where."""
+        addresses = json.loads(self.machine.run("ip", "-json", "-4", "address", "show"))
+        defaults = json.loads(self.machine.run("ip", "-json", "-4", "route", "show", "default"))
+        return interfaces.placed(addresses, defaults, address, networks)
 
     def difference(self, bundle: dict[str, Any]) -> list[str]:
         """What `apply` would do, a line each."""

@@ -26,7 +26,7 @@ from proactive_tasks.vpn.openvpn import OpenVpn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proactive_tasks.overlay.model import Link
+    from proactive_tasks.overlay.model import Link, Site
 
 __all__ = ["BACKENDS", "Bundle", "GatewayView", "ManagedFile", "ManagedUnit", "initial_files", "render", "static_files"]
 
@@ -70,7 +70,7 @@ def render(view: GatewayView) -> Bundle:
     tunnels = [_backend(link.backend).unit(view, link) for link in links]
     names = tuple(unit.name for unit in tunnels)
     files = [
-        *static_files(view.site.wan, [view.spec.network, view.spec.transit_network]),
+        *static_files(view.site, [view.spec.network, view.spec.transit_network]),
         ManagedFile(FIREWALL, _firewall(view), 0o644, (_FIREWALL_UNIT,), Act.RELOAD),
         ManagedFile(ROUTING, _bird(view), 0o644, (_ROUTING_UNIT,), Act.RELOAD),
         ManagedFile(AUTHORITY, view.authority, 0o644, names, Act.RESTART),
@@ -86,9 +86,9 @@ def render(view: GatewayView) -> Bundle:
     return Bundle(tuple(sorted(files, key=lambda file: file.path)), units, settle_s, tuple(_controllers(view)))
 
 
-def static_files(wan: str, networks: Iterable[IPv4Network]) -> list[ManagedFile]:
+def static_files(site: Site, networks: Iterable[IPv4Network]) -> list[ManagedFile]:
     """The files that depend on no link: unit files and kernel settings."""
-    network_unit = _template("overlay-network.service.j2", wan=wan, networks=list(networks), sysctl=SYSCTL)
+    network_unit = _template("overlay-network.service.j2", site=site, networks=list(networks), sysctl=SYSCTL)
     routing_unit = _template("overlay-routing.service.j2", routing=ROUTING)
     return [
         ManagedFile(SYSCTL, _SYSCTL, 0o644, (_NETWORK_UNIT,), Act.RESTART),
@@ -116,6 +116,7 @@ def _firewall(view: GatewayView) -> str:
         site=view.site,
         wan=view.site.wan,
         lan=view.site.lan,
+        one_armed=view.site.lan == view.site.wan,
         controllers=_controllers(view),
         overlay=_networks([view.spec.network, *prefixes]),
         own=_networks(view.site.announced),
@@ -140,7 +141,6 @@ def _bird(view: GatewayView) -> str:
         "bird.conf.j2",
         site=view.site,
         own=view.site.announced,
-        router=view.site.options.get("lan_router"),
         sites=sorted(view.sites, key=lambda site: site.index),
         bfd=view.spec.bfd,
         neighbours=neighbours,

@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import paramiko
@@ -25,7 +26,6 @@ from proactive_tasks.overlay.errors import GatewayError, GatewayUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from ipaddress import IPv4Address
     from types import TracebackType
 
     from proactive_tasks.gateway.config import Bundle
@@ -42,6 +42,7 @@ _MODULES = (
     "proactive_tasks.probes.echo",
     "proactive_tasks.gateway.machine",
     "proactive_tasks.gateway.bundle",
+    "proactive_tasks.gateway.interfaces",
     "proactive_tasks.gateway.agent",
 )
 """What runs on the gateway, in the order of imports."""
@@ -79,6 +80,20 @@ class TunnelStatus(NamedTuple):
     def connected(self) -> bool:
         """Whether it carries traffic."""
         return self.bgp == "Established"
+
+
+class Interfaces(NamedTuple):
+    """A gateway's place in its networks, as the machine itself sees it."""
+
+    wan: str
+    lan: str
+    router: str  # next hop to what of the site lies beyond the interface, "" where nothing does
+    bears_address: bool  # no interface holds the site address
+
+    def fields(self) -> dict[str, Any]:
+        """As a site's record has them."""
+        router = IPv4Address(self.router) if self.router else None
+        return {"wan": self.wan, "lan": self.lan, "lan_router": router, "bears_address": self.bears_address}
 
 
 class Route(NamedTuple):
@@ -218,6 +233,10 @@ class GatewaySession:
     def switch_host_key(self) -> str:
         """Show the prepared host key from now on. Record its public line before, beside the old one."""
         return str(self._ask("switch_host_key", 20))
+
+    def interfaces(self, address: str, networks: Sequence[str]) -> Interfaces:
+        """Which interfaces look where; `address` is the gateway's site address, `networks` are the site's."""
+        return Interfaces(**self._ask("interfaces", 10, address=address, networks=list(networks)))
 
     def difference(self, config: Bundle) -> list[str]:
         """What `apply` would do, a line each; empty when the gateway is as wanted."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactive_tasks.overlay import topology
 from proactive_tasks.overlay.errors import OverlayError, SpecificationError
-from proactive_tasks.overlay.numbering import PROVIDERS, Ledger, assignable
+from proactive_tasks.overlay.numbering import PROVIDERS, ROUTED, SMALLEST_ROUTED, Ledger, assignable
 
 if TYPE_CHECKING:
     from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec
@@ -26,7 +26,63 @@ NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 COMING = ("ipsec", "wireguard")
 
+TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/,@+= -]*", re.ASCII)
+_WORD = (str, 1, 255)
+
 OPTIONS: Mapping[str, Mapping[str, tuple[type, float, float]]] = {
+    "aws": dict.fromkeys(
+        (
+            "instance_type",
+            "image",
+            "key_pair",
+            "availability_zone",
+            "placement_group",
+            "dedicated_host",
+            "host_instance_type",
+            "host_image",
+            "vpc",
+            "subnet",
+            "route_tables",
+            "profile",
+        ),
+        _WORD,
+    ),
+    "azure": dict.fromkeys(
+        (
+            "vm_size",
+            "image",
+            "zone",
+            "availability_set",
+            "host_vm_size",
+            "host_image",
+            "resource_group",
+            "vnet",
+            "subnet",
+            "route_tables",
+            "subscription",
+        ),
+        _WORD,
+    ),
+    "openstack": dict.fromkeys(
+        (
+            "cloud",
+            "flavor",
+            "image",
+            "availability_zone",
+            "external_network",
+            "auxiliary_network",
+            "host_flavor",
+            "host_image",
+            "network",
+            "subnet",
+        ),
+        _WORD,
+    ),
+    "edge": {
+        **dict.fromkeys(("address", "user", "host_key", "lan", "lan_router"), _WORD),
+        "port": (int, 1, 65_535),
+        "nat": (bool, 0, 1),
+    },
     "lab": {
         "delay_ms": (float, 0, 10_000),
         "jitter_ms": (float, 0, 10_000),
@@ -34,9 +90,12 @@ OPTIONS: Mapping[str, Mapping[str, tuple[type, float, float]]] = {
         "loss": (float, 0, 1),
         "nat": (bool, 0, 1),
         "udp_blocked": (bool, 0, 1),
-    }
+    },
 }
-"""The options that a site of a provider can have: type, least and greatest value. `loss` is a share of 1."""
+"""The options that a site of a provider can have: type, least and greatest value, of a text its length.
+
+`loss` is a share of 1; `route_tables` are names with commas between them. docs/clouds.md explains them all.
+"""
 
 SHAPES = {
     "tuple_type": "list",
@@ -152,6 +211,11 @@ def options(of: str, given: Mapping[str, Any]) -> None:
         if kind is bool:
             if not isinstance(value, bool):
                 raise RuleError(f"{shown(value)} is not a truth value; write true or false", "options", key)
+        elif kind is str:
+            if not isinstance(value, str) or len(value) > high or not TEXT.fullmatch(value):
+                raise RuleError(f"{shown(value)} is not a word of the provider's; correct it", "options", key)
+        elif kind is int and not isinstance(value, int):
+            raise RuleError(f"{shown(value)} is not a whole number; correct it", "options", key)
         elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise RuleError(f"{shown(value)} is not a number from {low:g} to {high:g}; correct it", "options", key)
     if (jitter := given.get("jitter_ms", 0)) > (delay := given.get("delay_ms", 0)):
@@ -232,6 +296,12 @@ def _numbering(spec: OverlaySpec) -> None:
 
 def hosts_fit(site: SiteSpec, subnet: IPv4Network, *where: str | int) -> None:
     """A site's application hosts against the room in its subnet."""
+    if site.provider in ROUTED and subnet.prefixlen > SMALLEST_ROUTED:
+        raise RuleError(
+            f"a site of {site.provider} needs a /{SMALLEST_ROUTED}, since its gateway has a subnet of its own, "
+            f"but gets {subnet}; raise host_bits to 5 or more",
+            *where[:-1],
+        )
     room = len(assignable(site.provider, subnet))
     if site.hosts > room:
         raise RuleError(

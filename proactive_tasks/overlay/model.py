@@ -15,6 +15,9 @@ INTERFACE_PREFIX = "link"
 FIRST_PORT = 1195
 """First port of the tunnels' range; a listener's links take the ports from here up."""
 
+PORTS = (FIRST_PORT - 1, FIRST_PORT + 7999)
+"""UDP ports that a cloud's security group admits to a gateway: the access server's, and 8,000 links."""
+
 
 class Origin(StrEnum):
     """Who asked for a site."""
@@ -66,7 +69,9 @@ class Site:
     machine: str = ""  # the provider's identifier of the gateway
     public_address: IPv4Address | None = None
     wan: str = ""  # interface towards the Internet
-    lan: str = ""  # interface towards the site
+    lan: str = ""  # interface towards the site; the same one where the provider gives a gateway only one
+    lan_router: IPv4Address | None = None  # next hop to what of the site lies beyond that interface
+    bears_address: bool = False  # no network of the site holds the gateway's site address: the gateway bears it itself
     host_key: str = ""  # OpenSSH public key line, without comment
     host_key_seeded: bool = True  # still the key that user-data brought
     request: str = ""  # the gateway's certificate request, PEM

@@ -86,9 +86,28 @@ def _start(allocation: Allocation) -> int:
     return int(allocation.prefix.network_address)
 
 
+ROUTED = frozenset({"aws", "azure"})
+"""Providers whose routes hold for a whole subnet, the gateway's own packets included: it needs a subnet of its own."""
+
+SMALLEST_ROUTED = 27
+"""The longest prefix that can be split so: the smallest subnet that both offer is a /28."""
+
+
+def subnets(subnet: IPv4Network) -> tuple[IPv4Network, IPv4Network]:
+    """How a site's subnet is split where the provider routes whole subnets: application hosts', gateways'.
+
+    The hosts have the lower half. The gateway and its standby have the last /28, so that the gateway keeps the site's
+    last usable address and the route to it is not its own.
+    """
+    applications = next(subnet.subnets(prefixlen_diff=1))
+    return applications, IPv4Network((int(subnet.broadcast_address) - 15, 28))
+
+
 def assignable(provider: str, subnet: IPv4Network) -> range:
     """The addresses, as integers, that may be given to application hosts of a site, lowest first."""
     first = int(subnet.network_address) + RESERVED_FIRST.get(provider, 1)
+    if provider in ROUTED and subnet.prefixlen <= SMALLEST_ROUTED:
+        return range(first, int(subnets(subnet)[0].broadcast_address))
     return range(first, int(standby(subnet)))
 
 

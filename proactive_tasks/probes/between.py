@@ -16,11 +16,14 @@ Prober = Callable[[Sequence[str], float], Mapping[str, float | None]]
 
 
 class Machine(NamedTuple):
-    """A machine that takes part: its name (`site/gateway`, `site/host1`), address, and how to probe from it."""
+    """A machine that takes part: its name (`site/gateway`, `site/host1`), address, and how to probe from it.
+
+    One into which the controller has no way is a target only: its `probe` is None.
+    """
 
     name: str
     address: IPv4Address
-    probe: Prober
+    probe: Prober | None
 
 
 class Unanswered(NamedTuple):
@@ -35,9 +38,11 @@ class Unanswered(NamedTuple):
 
 
 def unanswered(machines: Sequence[Machine], deadline_s: float) -> list[Unanswered]:
-    """Let every machine reach every other, all at once; the pairs that failed until the deadline."""
+    """Let every machine that can reach every other, all at once; the pairs that failed until the deadline."""
 
     def probe(machine: Machine) -> list[Unanswered]:
+        if machine.probe is None:
+            return []
         others = [other for other in machines if other is not machine]
         why = ""
         try:

@@ -12,11 +12,11 @@ from proactive_tasks.overlay.model import Certificate
 from proactive_tasks.store.events import change, happened
 from proactive_tasks.store.overlays import known
 from proactive_tasks.store.records import Authority
-from proactive_tasks.store.sites import Sites
+from proactive_tasks.store.resources import Resources
 from proactive_tasks.store.tables import AuthorityRow, CertificateRow, SecretRow
 
 
-class Certificates(Sites):
+class Certificates(Resources):
     """What the authority issued, and its own key, sealed."""
 
     def add_certificate(self, overlay: str, certificate: Certificate, actor: str) -> bool:

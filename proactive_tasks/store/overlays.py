@@ -18,6 +18,7 @@ from proactive_tasks.store.tables import (
     LinkRow,
     MeasurementRow,
     OverlayRow,
+    ResourceRow,
     SecretRow,
     SiteRow,
     SpecificationRow,
@@ -91,7 +92,15 @@ class Overlays(Events):
             left = list(session.scalars(select(SiteRow.name).where(SiteRow.overlay == overlay).limit(5)))
             if left:
                 raise InputError(f"overlay {overlay}: still has sites ({', '.join(left)}); release them first")
-            for table in (LinkRow, CertificateRow, AuthorityRow, SecretRow, MeasurementRow, SpecificationRow):
+            for table in (
+                ResourceRow,
+                LinkRow,
+                CertificateRow,
+                AuthorityRow,
+                SecretRow,
+                MeasurementRow,
+                SpecificationRow,
+            ):
                 session.execute(delete(table).where(table.overlay == overlay))
             session.execute(delete(OverlayRow).where(OverlayRow.name == overlay))
             session.execute(

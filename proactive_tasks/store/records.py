@@ -16,7 +16,7 @@ class Event:
     at: datetime
     actor: str
     overlay: str
-    kind: str  # overlay, site, link, certificate, authority, secret
+    kind: str  # overlay, site, link, certificate, authority, secret, resource
     name: str
     action: str  # create, change, delete
     before: Mapping[str, Any]
@@ -33,6 +33,17 @@ class Authority:
     crl: str = ""  # PEM
     crl_number: int = 0
     crl_next_update: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something at a provider. `identifier` is empty while nobody knows whether it was made."""
+
+    site: str
+    kind: str
+    name: str
+    identifier: str
+    intended_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from proactive_tasks.store.base import now
 from proactive_tasks.store.events import change, happened
 from proactive_tasks.store.links import Links, links_of
 from proactive_tasks.store.overlays import known, latest_version, wanted
-from proactive_tasks.store.tables import AllocationRow, OverlayRow, SiteRow
+from proactive_tasks.store.tables import AllocationRow, EventRow, OverlayRow, ResourceRow, SiteRow
 
 FIELDS = tuple(field.name for field in fields(Site))
 SETTLED = frozenset({"name", "provider", "region", "deployment", "index", "subnet", "asn", "prefixes", "order"})
@@ -108,6 +108,7 @@ class Sites(Links):
             for link in links_of(session, overlay, site):
                 session.delete(link)
                 happened(session, actor, overlay, "link", f"{link.a}--{link.b}", "delete")
+            session.execute(delete(ResourceRow).where(ResourceRow.overlay == overlay, ResourceRow.site == site))
             session.delete(row)
             happened(session, actor, overlay, "site", site, "delete", {"subnet": row.subnet, "provider": row.provider})
 
@@ -115,6 +116,17 @@ class Sites(Links):
         """Every prefix that is taken or cools down, in order of address."""
         with self.read() as session:
             return sorted(_allocations(session, overlay), key=lambda a: a.prefix)
+
+    def regions(self, overlay: str) -> dict[str, list[str]]:
+        """By provider, the regions where the overlay ever had a site: where something of it may be left."""
+        query = select(EventRow.after).where(
+            EventRow.overlay == overlay, EventRow.kind == "site", EventRow.action == "create"
+        )
+        found: dict[str, set[str]] = {}
+        with self.read() as session:
+            for after in session.scalars(query):
+                found.setdefault(after["provider"], set()).add(after.get("region", ""))
+        return {provider: sorted(regions) for provider, regions in found.items()}
 
     def difference(self, spec: OverlaySpec, *, prune: bool = False) -> Plan:
         """What must change to make the world equal `spec`."""
@@ -215,6 +227,8 @@ def _added(session: Session, actor: str, overlay: OverlayRow, book: _Book, site:
         public_address=None,
         wan="",
         lan="",
+        lan_router=None,
+        bears_address=False,
         host_key="",
         host_key_seeded=True,
         request="",

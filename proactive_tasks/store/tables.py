@@ -164,10 +164,25 @@ class SiteRow(Base):
     public_address: Mapped[IPv4Address | None] = mapped_column(Address)
     wan: Mapped[str] = mapped_column(String(64), default="")
     lan: Mapped[str] = mapped_column(String(64), default="")
+    lan_router: Mapped[IPv4Address | None] = mapped_column(Address)
+    bears_address: Mapped[bool] = mapped_column(Boolean, default=False)
     host_key: Mapped[str] = mapped_column(Text, default="")
     host_key_seeded: Mapped[bool] = mapped_column(Boolean, default=True)
     request: Mapped[str] = mapped_column(Text, default="")
     trusts: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class ResourceRow(Base):
+    """Something that is made at a provider: written down before the call that makes it, kept until it is removed."""
+
+    __tablename__ = "resources"
+
+    overlay: Mapped[str] = mapped_column(ForeignKey("overlays.name"), primary_key=True)
+    site: Mapped[str] = mapped_column(Name, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    identifier: Mapped[str] = mapped_column(Text, default="")  # the provider's; empty while nobody knows it
+    intended_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class LinkRow(Base):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from proactive_tasks.clouds.lab import LabProvider
-from proactive_tasks.clouds.provider import GatewayOrder
+from proactive_tasks.clouds.provider import GatewayOrder, NoJournal, SiteFacts
 from proactive_tasks.lab import Lab, labs
 from proactive_tasks.lab.requirements import missing
 from proactive_tasks.overlay.model import Origin, Site
@@ -141,5 +141,6 @@ def lab(user_data: bytes) -> Iterator[Lab]:
     """Sites `east` and `west`, a host each."""
     with _lab_of("lt-shared") as lab:
         for index, name in enumerate(("east", "west")):
-            LabProvider().apply(GatewayOrder(lab.overlay, _site(name, index), user_data), lambda _line: None)
+            order = GatewayOrder(lab.overlay, _site(name, index), user_data)
+            LabProvider().apply(order, SiteFacts(None), NoJournal(), lambda _line: None)
         yield lab

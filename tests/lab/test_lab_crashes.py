@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from proactive_tasks.clouds.lab import LabProvider
-from proactive_tasks.clouds.provider import GatewayOrder
+from proactive_tasks.clouds.provider import GatewayOrder, NoJournal, SiteFacts
 from proactive_tasks.lab import namespaces
 from proactive_tasks.lab.names import LabNames
 
 APPLY = """
 import pickle, sys
 from proactive_tasks.clouds.lab import LabProvider
+from proactive_tasks.clouds.provider import NoJournal, SiteFacts
 order = pickle.load(sys.stdin.buffer)
-LabProvider().apply(order, lambda line: print(line, flush=True))
+LabProvider().apply(order, SiteFacts(None), NoJournal(), lambda line: print(line, flush=True))
 """
 
 
@@ -46,12 +47,12 @@ def test_apply_completes_what_killed_ones_began_and_release_removes_it(lab_of, s
         order = GatewayOrder(lab.overlay, make_site("torn", 3, hosts=2, delay_ms=1.0, nat=True), user_data)
         for moment in (0.0, 0.02, 0.05, 0.08, 0.11, 0.15, 0.2, 0.3):
             apply_until(order, moment)
-        facts = LabProvider().apply(order, silent)
+        facts = LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         with ssh(lab.overlay, facts.public_address) as session:
             assert session.exec_command("cat /etc/overlay/seeded")[1].read() == b"yes\n"
         assert lab.exec("torn/host2", ["ping", "-c1", "-W1", "10.250.3.254"]).returncode == 0
-        LabProvider().release(lab.overlay, order.site, silent)
-        assert LabProvider().facts(lab.overlay, order.site) is None
+        LabProvider().release(lab.overlay, order.site, NoJournal(), silent)
+        assert LabProvider().facts(lab.overlay, order.site).gateway is None
         assert lab.leftovers() == []
 
 
@@ -60,13 +61,14 @@ def test_release_alone_removes_what_a_killed_apply_left(lab_of, make_site, user_
     with lab_of("lt-crash") as lab:
         order = GatewayOrder(lab.overlay, make_site("torn", 3), user_data)
         apply_until(order, moment)
-        LabProvider().release(lab.overlay, order.site, silent)
+        LabProvider().release(lab.overlay, order.site, NoJournal(), silent)
         assert lab.leftovers() == []
 
 
 def test_destroy_removes_a_lab_whose_state_is_lost(lab_of, make_site, user_data):
     with lab_of("lt-lost") as lab:
-        LabProvider().apply(GatewayOrder(lab.overlay, make_site("gone", 4, delay_ms=1.0), user_data), silent)
+        order = GatewayOrder(lab.overlay, make_site("gone", 4, delay_ms=1.0), user_data)
+        LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         for file in ("lab.json", "gone/site.json", "gone/machine.pid", "gone/relay.pid"):
             (LabNames(lab.overlay).folder / file).unlink()
         assert lab.destroy()
@@ -76,9 +78,9 @@ def test_destroy_removes_a_lab_whose_state_is_lost(lab_of, make_site, user_data)
 def test_a_router_that_vanished_is_made_again_with_every_leg(lab_of, ssh, make_site, user_data):
     with lab_of("lt-router") as lab:
         order = GatewayOrder(lab.overlay, make_site("solid", 5), user_data)
-        facts = LabProvider().apply(order, silent)
+        facts = LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         namespaces.delete(LabNames(lab.overlay).internet)
-        assert LabProvider().apply(order, silent) == facts
+        assert LabProvider().apply(order, SiteFacts(None), NoJournal(), silent) == facts
         with ssh(lab.overlay, facts.public_address) as session:
             assert session.exec_command("hostname")[1].read() == b"solid\n"
 
@@ -86,19 +88,19 @@ def test_a_router_that_vanished_is_made_again_with_every_leg(lab_of, ssh, make_s
 def test_a_switch_that_vanished_is_made_again_under_a_running_machine(lab_of, make_site, user_data):
     with lab_of("lt-switch") as lab:
         order = GatewayOrder(lab.overlay, make_site("flat", 5), user_data)
-        LabProvider().apply(order, silent)
+        LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         namespaces.delete(LabNames(lab.overlay).site("flat").lan)
-        LabProvider().apply(order, silent)
+        LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         assert lab.exec("flat/host1", ["ping", "-c1", "-W1", "10.250.5.254"]).returncode == 0
 
 
 def test_a_destroyed_disk_is_a_machine_that_is_gone_and_a_new_one_has_its_address(lab_of, ssh, make_site, user_data):
     with lab_of("lt-disk") as lab:
         order = GatewayOrder(lab.overlay, make_site("worn", 6), user_data)
-        before = LabProvider().apply(order, silent)
+        before = LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         lab.kill("worn/gateway", disk=True)
-        assert LabProvider().facts(lab.overlay, order.site) is None
-        assert LabProvider().apply(order, silent).public_address == before.public_address
+        assert LabProvider().facts(lab.overlay, order.site).gateway is None
+        assert LabProvider().apply(order, SiteFacts(None), NoJournal(), silent).public_address == before.public_address
         with ssh(lab.overlay, before.public_address):
             pass
 
@@ -107,10 +109,10 @@ def test_sites_made_and_removed_at_once_do_not_disturb_each_other(lab_of, make_s
     with lab_of("lt-many") as lab, ThreadPoolExecutor(4) as pool:
         orders = [GatewayOrder(lab.overlay, make_site(f"site-{n}", n), b"#cloud-config\n") for n in range(4)]
         provider = LabProvider()
-        facts = list(pool.map(lambda order: provider.apply(order, silent), orders))
+        facts = list(pool.map(lambda order: provider.apply(order, SiteFacts(None), NoJournal(), silent), orders))
         assert len({fact.public_address for fact in facts}) == 4
         again = pool.submit(provider.apply, orders[0], silent)
-        list(pool.map(lambda order: provider.release(lab.overlay, order.site, silent), orders[1:]))
+        list(pool.map(lambda order: provider.release(lab.overlay, order.site, NoJournal(), silent), orders[1:]))
         assert again.result() == facts[0]
         assert lab.sites() == ["site-0"]
 

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from proactive_tasks.clouds.lab import LabProvider
-from proactive_tasks.clouds.provider import GatewayOrder
+from proactive_tasks.clouds.provider import GatewayOrder, NoJournal, SiteFacts
 from proactive_tasks.console.lab import lab_app
 from proactive_tasks.lab import Lab, namespaces
 from proactive_tasks.lab.names import STATE
@@ -178,23 +178,23 @@ def test_a_second_apply_does_nothing(lab, make_site, user_data):
     before = provider.facts(lab.overlay, order.site)
     assert provider.difference(order, before) == []
     lines: list[str] = []
-    assert provider.apply(order, lines.append) == before
+    assert provider.apply(order, before, NoJournal(), lines.append) == before.gateway
     assert lines == []
 
 
 def test_hosts_and_options_follow_the_order(lab, make_site, user_data):
     provider = LabProvider()
     more = GatewayOrder(lab.overlay, make_site("east", 0, hosts=3, rate_mbit=50.0), user_data)
-    assert provider.difference(more, None) == [
+    assert provider.difference(more, SiteFacts(None)) == [
         "leg of east: - becomes 50 Mbit/s",
         "host east/host2: make",
         "host east/host3: make",
     ]
-    provider.apply(more, silent)
-    assert provider.difference(more, None) == []
+    provider.apply(more, SiteFacts(None), NoJournal(), silent)
+    assert provider.difference(more, SiteFacts(None)) == []
     assert list(lab.hosts("east")) == ["east/host1", "east/host2", "east/host3"]
     assert ping(lab, "east/host3", "10.250.0.1", "-c1")[0] == 1
-    provider.apply(GatewayOrder(lab.overlay, make_site("east", 0), user_data), silent)
+    provider.apply(GatewayOrder(lab.overlay, make_site("east", 0), user_data), SiteFacts(None), NoJournal(), silent)
     assert list(lab.hosts("east")) == ["east/host1"]
     assert lab.conditions("east").rate_mbit == 0
 

@@ -21,9 +21,10 @@ from proactive_tasks import provision_gateway as provisioning
 from proactive_tasks import release_site as releasing
 from proactive_tasks import replace_gateway as replacing
 from proactive_tasks import verify_overlay as verifying
-from proactive_tasks.clouds.provider import GatewayFacts
+from proactive_tasks.clouds.provider import GatewayFacts, SiteFacts
 from proactive_tasks.gateway import access
 from proactive_tasks.gateway.config import render
+from proactive_tasks.gateway.session import Interfaces
 from proactive_tasks.overlay.errors import GatewayUnreachableError, PkiError, ProviderError
 from proactive_tasks.overlay.model import LinkState, Origin, SiteState
 from proactive_tasks.overlay.spec import SiteSpec, load_spec
@@ -42,26 +43,26 @@ class Driver:
         self.asked = []
         self.meanwhile = lambda: None
 
-    def release(self, _overlay, site, _progress):
+    def release(self, _overlay, site, _journal, _progress):
         self.asked.append(f"release {site.name}")
         self.meanwhile()
         return [f"machine {site.name}"]
 
-    def discard(self, _overlay, site):
+    def discard(self, _overlay, site, _journal):
         self.asked.append(f"discard {site.name}")
         self.meanwhile()
         return [f"machine {site.name}"]
 
     def facts(self, *_):
-        return None
+        return SiteFacts(None)
 
     def difference(self, *_):
         return []
 
-    def apply(self, order, _progress):
-        return GatewayFacts(order.site.name, True, IPv4Address("198.18.0.9"), "wan", "lan", "")
+    def apply(self, order, _facts, _journal, _progress):
+        return GatewayFacts(order.site.name, True, IPv4Address("198.18.0.9"))
 
-    def leftovers(self, overlay):
+    def leftovers(self, overlay, _regions):
         return [f"a machine of {overlay}"]
 
     def hosts(self, *_):
@@ -192,6 +193,9 @@ def test_a_request_that_nobody_should_sign_is_its_own_site_s_fault(context, monk
     class Captured(ExitStack):
         def ready(self, _deadline_s):
             pass
+
+        def interfaces(self, *_):
+            return Interfaces("wan", "lan", "", bears_address=False)
 
         def make_key(self, *_):
             return request_of("a")
