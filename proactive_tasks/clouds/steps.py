@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
 from proactive_tasks.clouds.provider import Change, Journal, Progress
+from proactive_tasks.overlay.errors import ProviderError
 
 T = TypeVar("T")
 
 SECRET = "..."  # noqa: S105 - stands where a value is not shown
+
+PATIENCE_S = 120.0
+"""How long a step is tried again while its provider is busy or its answers get lost."""
+
+
+class BusyError(ProviderError):
+    """The provider refused for now and did nothing: throttled, or what the call needs is not ready yet."""
+
+
+class UnclearError(ProviderError):
+    """Nobody knows whether the call was carried out: the connection broke, no answer came, or a 5xx."""
 
 
 class Steps(Protocol):
@@ -19,15 +34,25 @@ class Steps(Protocol):
 
     changes: list[Change]
 
-    def take(self, line: str, call: str, do: Callable[[], T], *, instead: T, makes: tuple[str, str] | None = None) -> T:
+    def take(
+        self,
+        line: str,
+        call: str,
+        do: Callable[[], T],
+        *,
+        instead: T,
+        makes: tuple[str, str] | None = None,
+        find: Callable[[], T | None] | None = None,
+    ) -> T:
         """Take one step.
 
         Args:
-            line: what it does, for people: "subnet presto-paris-gateway: make (10.1.0.240/28)".
+            line: what it does, for people: "subnet presto--paris--gateway: make (10.1.0.240/28)".
             call: the API call and its arguments, without secrets; see `shown`.
-            do: makes the call.
+            do: makes the call; raises `BusyError` and `UnclearError` where trying again is right.
             instead: the answer when steps are only noted, e.g. an object with a made-up identifier.
             makes: kind and deterministic name of what the call makes, which the journal then keeps.
+            find: looks whether a call whose outcome is unclear made it; without it the call is one that can be repeated.
         """
 
 
@@ -45,6 +70,7 @@ class Noted:
         *,
         instead: T,
         makes: tuple[str, str] | None = None,  # noqa: ARG002
+        find: Callable[[], T | None] | None = None,  # noqa: ARG002
     ) -> T:
         """Note the step."""
         self.changes.append(Change(line, call))
@@ -58,6 +84,7 @@ class Taken:
     journal: Journal
     progress: Progress
     identifier: Callable[[Any], str] = lambda made: str(getattr(made, "id", made) or "")
+    patience_s: float = PATIENCE_S
     changes: list[Change] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -69,18 +96,69 @@ class Taken:
         *,
         instead: T,  # noqa: ARG002
         makes: tuple[str, str] | None = None,
+        find: Callable[[], T | None] | None = None,
     ) -> T:
-        """Do the step."""
+        """Do the step, again while the provider is busy; where the outcome is unclear, look before it is done again."""
         with self._lock:
             self.progress(line)
             if makes:
                 self.journal.intend(*makes)
-        answer = do()
+        answer = insist(do, self.patience_s, find=find)
         with self._lock:
             if makes:
                 self.journal.made(*makes, self.identifier(answer))
             self.changes.append(Change(line, call))
         return answer
+
+
+def insist(do: Callable[[], T], patience_s: float = PATIENCE_S, *, find: Callable[[], T | None] | None = None) -> T:
+    """Call, and call again while the provider is busy or its answer was lost.
+
+    Args:
+        do: the call.
+        patience_s: the deadline for all tries together.
+        find: finds what a call with an unclear outcome made; asked before the call is made again.
+
+    Raises:
+        ProviderError: what the last try raised.
+    """
+    unclear = False
+
+    def attempt() -> T:
+        nonlocal unclear
+        if unclear and find is not None:
+            found = find()
+            if found is not None:
+                return found
+            unclear = False
+        return do()
+
+    def note(state: RetryCallState) -> None:
+        nonlocal unclear
+        unclear = unclear or (state.outcome is not None and isinstance(state.outcome.exception(), UnclearError))
+
+    retrying = Retrying(
+        retry=retry_if_exception_type((BusyError, UnclearError)),
+        wait=wait_random_exponential(0.1, max=5),
+        stop=stop_after_delay(patience_s),
+        after=note,
+        reraise=True,
+    )
+    return retrying(attempt)
+
+
+def until(condition: Callable[[], T | None], deadline_s: float, waiting_for: str, poll_s: float = 1.0) -> T:
+    """Ask until the answer is not None.
+
+    Raises:
+        ProviderError: it was None until the deadline; the message names what was waited for.
+    """
+    end = time.monotonic() + deadline_s
+    while (found := condition()) is None:
+        if time.monotonic() + poll_s > end:
+            raise ProviderError(f"{waiting_for}: not within {deadline_s:.0f} s; run this again")
+        time.sleep(poll_s)
+    return found
 
 
 def shown(action: str, /, **arguments: Any) -> str:
