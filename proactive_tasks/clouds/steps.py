@@ -52,7 +52,7 @@ class Steps(Protocol):
             do: makes the call; raises `BusyError` and `UnclearError` where trying again is right.
             instead: the answer when steps are only noted, e.g. an object with a made-up identifier.
             makes: kind and deterministic name of what the call makes, which the journal then keeps.
-            find: looks whether a call whose outcome is unclear made it; without it the call is one that can be repeated.
+            find: looks whether a call with an unclear outcome made it; without it, the call can be repeated safely.
         """
 
 
