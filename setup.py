@@ -12,5 +12,6 @@ setup(
         "proactive_tasks.gateway": ["templates/*.j2"],
         "proactive_tasks.reports": ["templates/*.j2"],
         "proactive_tasks.lab": ["*.c"],
+        "proactive_tasks.clouds": ["*.yaml"],
     },
 )

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from proactive_tasks.gateway.access import ensure_key
+from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.result import Result
-from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec, load_spec
+from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec, load_spec, site_spec
 from proactive_tasks.scheduler.context import Context
 
 
@@ -21,7 +22,8 @@ def allocate_subnet(
     site: str = "",
     provider: str = "",
     region: str = "",
-    hosts: int = 1,
+    hosts: int = 0,
+    prefixes: list[str] | None = None,
     options: dict[str, Any] | None = None,
     origin: Origin = Origin.ELASTIC,
     dry_run: bool = False,
@@ -35,7 +37,8 @@ def allocate_subnet(
         site: name of the one further site.
         provider: its kind of cloud.
         region: its region.
-        hosts: its application hosts, where the provider makes them.
+        hosts: its application hosts.
+        prefixes: networks that it brings itself.
         options: further options of its provider.
         origin: who asks for it.
         dry_run: only tell.
@@ -52,9 +55,14 @@ def allocate_subnet(
     else:
         overlay = context.overlay(overlay)
         wanted = context.store.spec(overlay)
-        sites = [SiteSpec(name=site, provider=provider, region=region, hosts=hosts, options=options or {})]
+        fields = {"hosts": hosts, "prefixes": tuple(prefixes or ()), "options": options or {}}
+        sites = [site_spec(name=site, provider=provider, region=region, **fields)]
     for entry in sites:
-        context.driver(entry.provider)
+        if not wanted.controllers and not context.driver(entry.provider).controllers(wanted.overlay):
+            raise InputError(
+                f"site {entry.name}: a gateway of {entry.provider} is managed by SSH, but 'controllers' is empty; "
+                "name there the prefixes from which the tasks reach the Internet, e.g. [203.0.113.7/32]"
+            )
     names = [entry.name for entry in sites]
     if dry_run:
         return Result("allocate_subnet", difference=_what_would_be_done(context, wanted, sites, origin))

@@ -80,10 +80,21 @@ def plan(
 def deploy(
     file: SpecArgument,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove sites that left the file.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Change nothing: show plan, calls to providers and cost."),
+    ] = False,
     yes: YesOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make the overlay what a specification says; a second run changes nothing."""
+    if dry_run:
+        from proactive_tasks.console.planning import plan as make_plan
+
+        with _store() as store:
+            found = make_plan(store, file, "", prune=prune, dry_run=True)
+        answer(output, found.as_json(), found.table)
+        return
     from proactive_tasks.console.server import fork_server
 
     with fork_server() as server, _store() as store:
@@ -104,8 +115,11 @@ def scale_out(
     provider: Annotated[str, typer.Option(help="Its kind of cloud.")],
     region: Annotated[str, typer.Option(help="Its region.")] = "",
     hosts: Annotated[
-        int, typer.Option(min=0, max=200, help="Its application hosts, where the provider makes them.")
-    ] = 1,
+        int | None, typer.Option(min=0, max=200, help="Its application hosts; default: 1 in a lab, none elsewhere.")
+    ] = None,
+    prefix: Annotated[
+        list[str] | None, typer.Option(metavar="PREFIX", help="Network that it brings itself; may be repeated.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Further option of the provider; may be repeated.")
     ] = None,
@@ -120,9 +134,29 @@ def scale_out(
     with fork_server() as server, _store() as store:
         from proactive_tasks.console import operations
 
-        variables = operations.new_site(store, overlay, site, provider, region, hosts, option or [], origin)
+        wanted = {"region": region, "hosts": hosts, "prefixes": prefix or [], "options": option or []}
+        variables = operations.new_site(store, overlay, site, provider, wanted, origin)
         confirm(f"add site {site} ({provider}) to overlay {variables['OVERLAY']}?", yes=yes)
         _finish(output, operations.run(store, server, "Scale_Out_Overlay", variables))
+
+
+@app.command("hosts", epilog="Example: overlayctl hosts aws-frankfurt 2 --yes")
+def attach_hosts(
+    site: Annotated[str, typer.Argument(help="The site.")],
+    number: Annotated[int, typer.Argument(min=0, max=200, help="How many application hosts it is to have.")],
+    overlay: OverlayOption = "",
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Bring the application hosts of a site to a number."""
+    from proactive_tasks.console.server import fork_server
+
+    with fork_server() as server, _store() as store:
+        from proactive_tasks.console import operations
+
+        variables = operations.known_site(store, overlay, site)
+        confirm(f"bring the application hosts of {site} to {number}?", yes=yes)
+        _finish(output, operations.run(store, server, "Attach_Hosts", {**variables, "HOSTS": str(number)}))
 
 
 @app.command("scale-in", epilog="Example: overlayctl scale-in edge-4 --yes")
@@ -207,6 +241,23 @@ def destroy(overlay: OverlayOption = "", yes: YesOption = False, output: OutputO
         name = operations.context(store).overlay(overlay)
         confirm(f"destroy overlay {name} and every machine of it?", yes=yes)
         _finish(output, operations.run(store, server, "Destroy_Overlay", {"OVERLAY": name}))
+
+
+@app.command(epilog="Example: overlayctl orphans --provider aws --region eu-central-1")
+def orphans(
+    provider: Annotated[list[str] | None, typer.Option(help="Only of this one; may be repeated.")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Look there, too; may be repeated.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List what providers hold of this package that the store does not know; exit with 3 when there is any."""
+    from proactive_tasks.console.orphans import orphans as find
+    from proactive_tasks.console.orphans import orphans_table
+
+    with _store() as store:
+        found = find(store, provider or [], region or [])
+    answer(output, [each._asdict() for each in found], lambda: orphans_table(found))
+    if found:
+        raise typer.Exit(CHANGES)
 
 
 @app.command(epilog="Example: overlayctl status --output json")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from datetime import datetime
 
+from proactive_tasks.attach_hosts import attached
 from proactive_tasks.gateway.access import open_session
 from proactive_tasks.gateway.config import render
 from proactive_tasks.overlay.errors import LinkError, OverlayError
@@ -29,21 +30,30 @@ def configure_tunnel(context: Context, *, overlay: str, site: str, dry_run: bool
         site: whose gateway.
         dry_run: only tell.
 
+    Then its application hosts are brought to the number wanted.
+
     Returns:
         The files and units that changed, and under `facts["links"]` the state of each link end.
 
     Raises:
         GatewayError: the gateway does not answer or refused the change; it stands as it did before.
+        ProviderError: its application hosts could not be brought to the number wanted.
         LinkError: some of its links did not come back, and were put back as they were; the others have their change.
     """
     if dry_run:
         return _configure(context, overlay, site, None)
     with context.store.lease(f"gateway/{overlay}/{site}", context.job) as lease:
         try:
-            return _configure(context, overlay, site, lease)
+            result = _configure(context, overlay, site, lease)
         except OverlayError as error:
             context.store.update_site(overlay, site, context.actor, state=SiteState.ERROR, error=str(error))
             raise
+        hosts = attached(
+            context, overlay, site
+        )  # now that they have a way to the Internet, which their first boot needs
+        result.difference += hosts.difference
+        result.changed |= hosts.changed
+        return result
 
 
 def _configure(context: Context, overlay: str, site: str, lease: Lease | None) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, collapse_addresses
 
 from proactive_tasks.clouds.provider import GatewayOrder
@@ -11,6 +12,7 @@ from proactive_tasks.overlay import checks
 from proactive_tasks.overlay.errors import GatewayError, OverlayError, ProviderError
 from proactive_tasks.overlay.model import Site, SiteState
 from proactive_tasks.overlay.result import Result
+from proactive_tasks.overlay.spec import OverlaySpec
 from proactive_tasks.pki.authority import check_request
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Lease
@@ -87,16 +89,23 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
 
 def order_of(context: Context, overlay: str, site: Site, user_data: bytes = b"") -> GatewayOrder:
     """What is wanted of a site's provider; without user-data for a gateway that is there already."""
-    spec = context.store.spec(overlay)
-    others = [prefix for other in context.store.sites(overlay) if other.name != site.name for prefix in other.announced]
-    controllers = [*spec.controllers, *map(IPv4Network, context.driver(site.provider).controllers(overlay))]
+    spec, key = context.store.spec(overlay), public_key(context.store, overlay, context.vault)
+    return wanted_of(context, spec, context.store.sites(overlay), site, key, user_data)
+
+
+def wanted_of(
+    context: Context, spec: OverlaySpec, sites: Iterable[Site], site: Site, ssh_key: str, user_data: bytes = b""
+) -> GatewayOrder:
+    """The same, of an overlay that may not be in the store yet."""
+    others = [prefix for other in sites if other.name != site.name for prefix in other.announced]
+    controllers = [*spec.controllers, *map(IPv4Network, context.driver(site.provider).controllers(spec.overlay))]
     return GatewayOrder(
-        overlay,
+        spec.overlay,
         site,
         user_data,
         routes=tuple(collapse_addresses([spec.network, *others])),
         controllers=tuple(collapse_addresses(controllers)),
-        ssh_key=public_key(context.store, overlay, context.vault),
+        ssh_key=ssh_key,
     )
 
 

@@ -7,7 +7,13 @@ from importlib import import_module
 from proactive_tasks.clouds.provider import Provider
 from proactive_tasks.overlay.errors import InputError
 
-DRIVERS = {"lab": ("proactive_tasks.clouds.lab", "LabProvider")}
+DRIVERS = {
+    "aws": ("proactive_tasks.clouds.aws", "AwsProvider"),
+    "azure": ("proactive_tasks.clouds.azure", "AzureProvider"),
+    "openstack": ("proactive_tasks.clouds.openstack", "OpenStackProvider"),
+    "edge": ("proactive_tasks.clouds.edge", "EdgeProvider"),
+    "lab": ("proactive_tasks.clouds.lab", "LabProvider"),
+}
 """Provider name -> module and class; a driver's SDK is imported only when a site asks for it."""
 
 
@@ -20,5 +26,11 @@ def driver(provider: str) -> Provider:
     if provider not in DRIVERS:
         raise InputError(f"provider {provider}: this release has no driver for it; use one of: {', '.join(DRIVERS)}")
     module, name = DRIVERS[provider]
-    made: Provider = getattr(import_module(module), name)()
+    try:
+        made: Provider = getattr(import_module(module), name)()
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"provider {provider}: its driver needs the Python package {(error.name or '').partition('.')[0]}, which is "
+            "not installed; pip install proactive-network-overlay brings it"
+        ) from error
     return made

@@ -54,8 +54,12 @@ class LabProvider:
         return _facts(order.overlay, Lab(order.overlay).provide(order.site, order.user_data, progress))
 
     def attach(self, order: GatewayOrder, journal: Journal, progress: Progress) -> list[str]:  # noqa: ARG002
-        """Nothing: a site's hosts are namespaces on its switch, and made with it."""
-        return []
+        """Hosts are namespaces on the site's switch. They are made with it, so mostly nothing is left to do."""
+        lab = Lab(order.overlay)
+        lines = [line for line in lab.difference(order.site) if line.startswith("host ")]
+        if lines:
+            lab.provide(order.site, b"", progress)
+        return lines
 
     def discard(self, overlay: str, site: Site, journal: Journal) -> list[str]:  # noqa: ARG002
         """Give up the machine and its disk; leg, addresses and hosts stay."""

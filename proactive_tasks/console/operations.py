@@ -6,7 +6,7 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proactive_tasks.clouds import driver
 from proactive_tasks.console.outcome import Outcome
@@ -144,9 +144,7 @@ def new_site(
     overlay: str,
     site: str,
     provider: str,
-    region: str,
-    hosts: int,
-    options: list[str],
+    wanted: dict[str, Any],
     origin: str,
 ) -> dict[str, str]:
     """The variables of a scale-out, checked.
@@ -160,21 +158,24 @@ def new_site(
             f"site {site}: is in overlay {name} already, by its specification; change it there, or take another name"
         )
     given = {}
-    for option in options:
+    for option in wanted["options"]:
         key, separator, value = option.partition("=")
         if not separator:
             raise InputError(f"option {option!r}: write NAME=VALUE, e.g. --option delay_ms=20")
         given[key] = _literal(value)
     if origin not in {Origin.ELASTIC, Origin.PLAN}:
         raise InputError(f"origin {origin!r}: a scale-out is asked for by elastic or plan")
-    site_spec(name=site, provider=provider, region=region, hosts=hosts, options=given)
+    hosts = (1 if provider == "lab" else 0) if wanted["hosts"] is None else wanted["hosts"]
+    fields = {"region": wanted["region"], "hosts": hosts, "prefixes": tuple(wanted["prefixes"]), "options": given}
+    checked = site_spec(name=site, provider=provider, **fields)
     driver(provider)
     return {
         "OVERLAY": name,
         "SITE": site,
         "PROVIDER": provider,
-        "REGION": region,
+        "REGION": checked.region,
         "HOSTS": str(hosts),
+        "PREFIXES": json.dumps([str(prefix) for prefix in checked.prefixes]),
         "OPTIONS": json.dumps(given),
         "ORIGIN": origin,
     }

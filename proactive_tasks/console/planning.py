@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from proactive_tasks.clouds import driver
+from proactive_tasks.clouds.prices import Cost, Prices, cost
+from proactive_tasks.clouds.prices import load as load_prices
+from proactive_tasks.clouds.provider import Change
+from proactive_tasks.console.costs import costs_json, costs_table
 from proactive_tasks.console.operations import context, free_dead_jobs
 from proactive_tasks.overlay.errors import InputError, OverlayError
+from proactive_tasks.overlay.model import Site
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.spec import OverlaySpec, load_spec
 from proactive_tasks.reports.tables import render, table
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
+
+KEY_TO_COME = "ssh-ed25519 (made by the deployment)"
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,9 @@ class Planned:
     overlay: str
     objects: list[dict[str, str]]
     gateways: list[str]
+    costs: list[Cost] = field(default_factory=list)
+    prices: Prices | None = None
+    calls: list[tuple[str, Change]] | None = None  # by site, where a dry run asked the providers
 
     @property
     def changes(self) -> int:
@@ -37,6 +48,8 @@ class Planned:
             "changes": self.changes,
             "objects": self.objects,
             "gateways": self.gateways,
+            "cost": costs_json(self.costs, self.prices),
+            **({} if self.calls is None else {"calls": [{"site": site, **c._asdict()} for site, c in self.calls]}),
         }
 
     def table(self) -> str:
@@ -55,10 +68,16 @@ class Planned:
         kept = sum(entry["action"] == Action.KEEP for entry in self.objects)
         changes = "1 change" if self.changes == 1 else f"{self.changes or 'no'} changes"
         shown = render(table(f"Plan of {self.overlay}", ("action", "kind", "name", "note"), rows)) if rows else ""
+        shown += costs_table(self.costs, self.prices)
+        if self.calls is not None:
+            rows_ = [(site, change.line, change.call) for site, change in self.calls]
+            shown += render(table("Calls to providers", ("site", "what", "call"), rows_)) if rows_ else "no call\n"
         return f"{shown}{changes}, {kept} kept as they are"
 
 
-def plan(store: Store, file: Path | None, overlay: str, *, prune: bool, live: bool = True) -> Planned:
+def plan(
+    store: Store, file: Path | None, overlay: str, *, prune: bool, live: bool = True, dry_run: bool = False
+) -> Planned:
     """Compare a specification, or what was deployed last, with the store and, if `live`, with the gateways.
 
     Raises:
@@ -71,11 +90,18 @@ def plan(store: Store, file: Path | None, overlay: str, *, prune: bool, live: bo
             raise InputError(f"{file}: specifies overlay {spec.overlay}, not {overlay!r}; leave --overlay out")
         for site in spec.sites:
             driver(site.provider)
-        store.check(spec)
+        sites = store.rehearse(spec)
     else:
         spec = store.spec(context(store).overlay(overlay))
+        sites = store.sites(spec.overlay)
+    prices = load_prices()
     return Planned(
-        spec.overlay, _objects(store, spec, prune=prune), _gateways(context(store), spec.overlay) if live else []
+        spec.overlay,
+        _objects(store, spec, prune=prune),
+        _gateways(context(store), spec.overlay) if live else [],
+        [cost(site, prices) for site in sites],
+        prices,
+        _calls(context(store), spec, sites) if dry_run else None,
     )
 
 
@@ -90,6 +116,26 @@ def _objects(store: Store, spec: OverlaySpec, *, prune: bool) -> list[dict[str, 
         }
         for change in store.difference(spec, prune=prune).changes
     ]
+
+
+def _calls(surroundings: Context, spec: OverlaySpec, sites: Sequence[Site]) -> list[tuple[str, Change]]:
+    """Every call that a deployment would make to a provider, asked of all sites at once; nothing is changed.
+
+    Raises:
+        ProviderError: a provider did not let itself be asked.
+    """
+    from proactive_tasks.provision_gateway import wanted_of
+
+    for provider in sorted({site.provider for site in sites}):
+        surroundings.driver(provider).check()
+
+    def ask(site: Site) -> list[tuple[str, Change]]:
+        provider = surroundings.driver(site.provider)
+        order = wanted_of(surroundings, spec, sites, site, KEY_TO_COME)
+        return [(site.name, change) for change in provider.difference(order, provider.facts(spec.overlay, site))]
+
+    with ThreadPoolExecutor(max_workers=min(32, len(sites)) or 1) as pool:
+        return [line for found in pool.map(ask, sites) for line in found]
 
 
 def _gateways(surroundings: Context, overlay: str) -> list[str]:

@@ -17,9 +17,13 @@ END_S = 10.0
 _RECORD = 'echo $$ >"$0" && exec "$@"'  # the process writes its own number before it becomes the program
 
 
+SECRETS = ("OVERLAY_", "AWS_", "AZURE_", "OS_")
+"""What the names of variables that may hold a secret start with: the package's own, and the clouds'."""
+
+
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment for another program: without the package's own variables, a passphrase among them."""
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("OVERLAY_")}, **more}
+    """This process's environment for another program: without variables that may hold a secret."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}, **more}
 
 
 def start(argv: Sequence[str], *, record: Path, log: Path, env: Mapping[str, str] | None = None) -> int:

@@ -22,6 +22,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from proactive_tasks.clouds.credentials import provide
 from proactive_tasks.overlay.errors import InputError, OverlayError, StoreUnavailableError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler import EMBEDDED
@@ -40,6 +41,7 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
     variables = bindings["variables"]
     name = str(variables.get("PA_TASK_NAME") or task.__name__)
     try:
+        provide(lambda key: _credential(bindings, key))
         with Store.open(_store_url(bindings)) as store:
             context = Context(
                 store=store,

@@ -117,11 +117,11 @@ class Sites(Links):
         with self.read() as session:
             return sorted(_allocations(session, overlay), key=lambda a: a.prefix)
 
-    def regions(self, overlay: str) -> dict[str, list[str]]:
-        """By provider, the regions where the overlay ever had a site: where something of it may be left."""
-        query = select(EventRow.after).where(
-            EventRow.overlay == overlay, EventRow.kind == "site", EventRow.action == "create"
-        )
+    def regions(self, overlay: str = "") -> dict[str, list[str]]:
+        """By provider, the regions where the overlay, or any, ever had a site: where something may be left."""
+        query = select(EventRow.after).where(EventRow.kind == "site", EventRow.action == "create")
+        if overlay:
+            query = query.where(EventRow.overlay == overlay)
         found: dict[str, set[str]] = {}
         with self.read() as session:
             for after in session.scalars(query):

@@ -6,7 +6,7 @@ import contextlib
 
 from sqlalchemy.orm import configure_mappers
 
-from proactive_tasks.overlay.model import Origin
+from proactive_tasks.overlay.model import Origin, Site
 from proactive_tasks.overlay.spec import OverlaySpec
 from proactive_tasks.store.leases import Leases
 
@@ -17,16 +17,17 @@ class Store(Leases):
     Every method is one transaction. Every change writes an event; a call that changes nothing writes nothing.
     """
 
-    def check(self, spec: OverlaySpec) -> None:
-        """Refuse what a deployment of `spec` would refuse: it is rehearsed in a transaction that is then undone.
+    def rehearse(self, spec: OverlaySpec) -> list[Site]:
+        """The sites of `spec` as a deployment would bring them in: it does so in a transaction that is then undone.
 
         Raises:
             InputError: living sites would be renumbered or moved, no room is left, or prefixes overlap.
         """
         with contextlib.suppress(_RehearsedError), self.write(spec.overlay):
             self.save_spec(spec, "rehearsal")
-            self.bring_in(spec.overlay, spec.sites, Origin.FILE, "rehearsal")
+            brought = self.bring_in(spec.overlay, spec.sites, Origin.FILE, "rehearsal")
             raise _RehearsedError
+        return brought
 
 
 class _RehearsedError(Exception):

@@ -38,7 +38,7 @@ def sites(*lines: str) -> str:
 
 SPECIFICATIONS = {
     "unknown provider": (sites("name: paris, provider: gcp"), "gcp", "use one of"),
-    "provider without a driver": (sites("name: paris, provider: aws"), "aws", "no driver", "lab"),
+    "provider without a driver": (sites("name: paris, provider: vcloud"), "vcloud", "no driver", "lab"),
     "unknown back end": (HEAD + "vpn: pptp\n", "pptp", "use openvpn"),
     "back end that is not there yet": (HEAD + "vpn: wireguard\n", "wireguard", "use openvpn"),
     "duplicate site": (sites(PARIS, PARIS), "site paris is there twice", "rename one"),
@@ -180,7 +180,7 @@ def test_a_region_that_could_hurt(cli: Cli, overlay: str) -> None:
         (("scale-in", "oslo", "--yes"), ("site oslo", "clitest", "paris, rome")),
         (("replace", "oslo", "--yes"), ("site oslo", "clitest", "paris, rome")),
         (("destroy", "--overlay", "absent", "--yes"), ("absent", "it knows: clitest")),
-        (("scale-out", "oslo", "--provider", "aws", "--yes"), ("aws", "no driver", "lab")),
+        (("scale-out", "oslo", "--provider", "vcloud", "--yes"), ("vcloud", "no driver", "lab")),
         (("scale-out", "oslo", "--provider", "gcp", "--yes"), ("gcp", "lab")),
         (("scale-in", "paris", "--origin", "elastic", "--yes"), ("paris", "specification")),
         (("scale-out", "paris", "--provider", "lab", "--yes"), ("paris", "already", "specification")),

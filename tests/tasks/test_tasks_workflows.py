@@ -33,6 +33,7 @@ CANCELS = {
     "Replace_Gateway",
     "Maintain_Overlay",
     "Destroy_Overlay",
+    "Attach_Hosts",
 }
 CONTINUES = {"Provision_Gateway", "Configure_Tunnel", "Measure_Link", "Release_Site"}
 """What stands for one site or link: its failure leaves the others standing."""
