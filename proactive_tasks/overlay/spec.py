@@ -49,11 +49,11 @@ class SiteSpec(_Part):
     prefixes: tuple[Prefix, ...] = ()
     """Networks that the site brings beside its subnet."""
     hosts: int = Field(0, strict=True, ge=0, le=65_000)
-    """Application hosts, where the provider makes them (the lab)."""
+    """Application hosts: private addresses only, all else by the gateway."""
     parent: Name | None = None
     """In a tree, the site above this one."""
     options: Mapping[str, Any] = Field(default_factory=dict)
-    """What else the provider offers; the lab: delay_ms, jitter_ms, rate_mbit, loss (share of 1), nat, udp_blocked."""
+    """What else the provider offers: docs/specification.md lists the options of each."""
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:

@@ -59,12 +59,14 @@ def test_every_field_is_there_with_its_default_and_bounds(heading: str) -> None:
         assert limits(field) <= {int(number) for number in re.findall(r"\d+", rows[name][3])}, name
 
 
-def test_every_option_of_a_lab_site_is_there_with_its_bounds() -> None:
-    rows = {plain(row[0]): row for row in table("Options of a lab site")}
-    assert list(rows) == list(OPTIONS["lab"])
-    for name, (kind, low, high) in OPTIONS["lab"].items():
-        assert rows[name][1] == {bool: "boolean", float: "number"}[kind]
-        assert kind is bool or rows[name][3].startswith(f"{low:g} to {high:g}")
+@pytest.mark.parametrize("provider", OPTIONS)
+def test_every_option_of_a_site_is_there_with_its_bounds(provider: str) -> None:
+    article = "a" if provider == "lab" else "an"
+    rows = {plain(row[0]): row for row in table(f"Options of {article} {provider} site")}
+    assert list(rows) == list(OPTIONS[provider])
+    for name, (kind, low, high) in OPTIONS[provider].items():
+        assert rows[name][1] == {bool: "boolean", float: "number", int: "whole number", str: "text"}[kind]
+        assert kind in {bool, str} or rows[name][3].startswith(f"{low:g} to {high:g}")
 
 
 def test_the_numbering_plan_s_table_holds() -> None:
