@@ -29,8 +29,9 @@ def driver(provider: str) -> Provider:
     try:
         made: Provider = getattr(import_module(module), name)()
     except ModuleNotFoundError as error:
+        lacking = (error.name or "").partition(".")[0]
         raise InputError(
-            f"provider {provider}: its driver needs the Python package {(error.name or '').partition('.')[0]}, which is not "
-            "installed; pip install proactive-network-overlay brings it"
+            f"provider {provider}: its driver needs the Python package {lacking}, which is not installed; "
+            "pip install proactive-network-overlay brings it"
         ) from error
     return made
