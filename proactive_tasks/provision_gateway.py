@@ -7,7 +7,8 @@ from ipaddress import IPv4Network, collapse_addresses
 
 from proactive_tasks.clouds.provider import GatewayOrder
 from proactive_tasks.gateway.access import open_session, public_key
-from proactive_tasks.gateway.userdata import new_host_key, user_data
+from proactive_tasks.gateway.seed import forget_seed, seeded_host_key
+from proactive_tasks.gateway.userdata import user_data
 from proactive_tasks.overlay import checks
 from proactive_tasks.overlay.errors import GatewayError, OverlayError, ProviderError
 from proactive_tasks.overlay.model import Site, SiteState
@@ -110,9 +111,8 @@ def wanted_of(
 
 
 def _seed(context: Context, overlay: str, site: Site) -> bytes:
-    """User-data with a new host key in it; its public half is recorded before any machine can show it."""
-    private, public = new_host_key()
-    context.store.update_site(overlay, site.name, context.actor, host_key=public, host_key_seeded=True, request="")
+    """User-data with a host key in it, whose public half is recorded before any machine can show it."""
+    private, _ = seeded_host_key(context.store, overlay, site, context.vault, context.actor)
     driver = context.driver(site.provider)
     controllers = [*map(str, context.store.spec(overlay).controllers), *driver.controllers(overlay)]
     return user_data(overlay, site, public_key(context.store, overlay, context.vault), private, controllers)
@@ -140,6 +140,7 @@ def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
             context.store.update_site(
                 overlay, site.name, context.actor, host_key=fresh, host_key_seeded=False, request=request
             )
+            forget_seed(context.store, overlay, site, context.actor)
         else:
             context.store.update_site(overlay, site.name, context.actor, request=request)
     return done

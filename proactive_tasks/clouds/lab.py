@@ -29,6 +29,7 @@ class LabProvider:
     """Gateways in a lab. See `provider.Provider`."""
 
     name = "lab"
+    calls = 0  # it has no API
 
     def check(self) -> None:
         """A lab needs root and programs of its own."""

@@ -123,6 +123,8 @@ class Provider(Protocol):
     """One kind of cloud. Every call has a deadline; every error is a `ProviderError` that names the API call."""
 
     name: str
+    calls: int
+    """How many API calls it made so far."""
 
     def check(self) -> None:
         """Refuse where this machine cannot drive the provider: an `InputError` that names all that is missing."""

@@ -56,6 +56,18 @@ def new_host_key() -> tuple[str, str]:
     return private.decode(), _public_line(key)
 
 
+def public_line(private: str) -> str:
+    """The public line of a private ed25519 key.
+
+    Raises:
+        InputError: it is a key of another kind.
+    """
+    key = serialization.load_ssh_private_key(private.encode(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InputError("the host key is not ed25519: make it with new_host_key")
+    return _public_line(key)
+
+
 def user_data(
     overlay: str, site: Site, ssh_public_key: str, host_key: str, controllers: Iterable[IPv4Network | str]
 ) -> bytes:
@@ -65,9 +77,6 @@ def user_data(
     network stage), so that whoever gets an answer finds a gateway behind its firewall; packages come last, and only
     if the image lacks them.
     """
-    private = serialization.load_ssh_private_key(host_key.encode(), password=None)
-    if not isinstance(private, Ed25519PrivateKey):
-        raise InputError(f"host key of site {site.name!r} is not ed25519: make it with new_host_key")
     config: dict[str, Any] = {
         "cloud_init_modules": ["seed_random", "growpart", "resizefs", "write-files", "set_hostname", "ssh", "bootcmd"],
         "cloud_config_modules": ["runcmd"],
@@ -77,7 +86,7 @@ def user_data(
         "disable_root": False,
         "ssh_authorized_keys": [ssh_public_key],
         "ssh_deletekeys": True,
-        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": _public_line(private)},
+        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": public_line(host_key)},
         "write_files": [
             {"path": "/etc/ssh/sshd_config.d/10-overlay.conf", "content": _SSHD},
             *(

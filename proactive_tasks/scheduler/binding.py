@@ -52,6 +52,8 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
                 progress=_progress,
             )
             outcome = task(context, **arguments(task, bindings))
+            if calls := context.calls():
+                outcome.facts["api_calls"] = calls
     except OverlayError as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(1)

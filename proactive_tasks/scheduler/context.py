@@ -56,6 +56,10 @@ class Context:
             self._drivers[provider] = clouds.driver(provider)
         return self._drivers[provider]
 
+    def calls(self) -> dict[str, int]:
+        """How many calls each provider's API was asked."""
+        return {name: driver.calls for name, driver in self._drivers.items() if driver.calls}
+
     @cached_property
     def _drivers(self) -> dict[str, Provider]:
         return {}

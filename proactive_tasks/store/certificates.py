@@ -123,6 +123,14 @@ class Certificates(Resources):
             happened(session, actor, overlay, "secret", name, "create")
             return True
 
+    def drop_secret(self, overlay: str, name: str, actor: str = "") -> None:
+        """Forget a secret that has served its purpose."""
+        with self.write(overlay) as session:
+            row = session.get(SecretRow, (overlay, name))
+            if row is not None:
+                session.delete(row)
+                happened(session, actor, overlay, "secret", name, "delete")
+
     def secret(self, overlay: str, name: str) -> bytes | None:
         """What was kept under that name, still sealed."""
         with self.read() as session:

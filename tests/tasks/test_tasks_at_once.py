@@ -237,3 +237,12 @@ def test_a_site_that_begins_to_leave_while_all_are_probed_is_not_missed(context,
     result = verifying.verify_overlay(context, overlay="trio")
     assert result.warnings == ["a/gateway does not reach b/gateway"]
     assert (result.facts["pairs"], result.facts["pairs_ok"]) == (2, 1)
+
+
+def test_user_data_is_the_same_at_every_try_until_the_gateway_was_met(context):
+    context.store.update_site("trio", "c", "test", request="", host_key="", host_key_seeded=True)
+    tries = [provisioning._seed(context, "trio", context.store.site("trio", "c")) for _ in range(2)]
+    assert tries[0] == tries[1]
+    context.store.update_site("trio", "c", "test", host_key="")  # as for a machine that is replaced
+    assert provisioning._seed(context, "trio", context.store.site("trio", "c")) != tries[0]
+    assert all(b"PRIVATE" not in repr(event).encode() for event in context.store.events("trio"))
