@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from proactive_tasks.attach_hosts import attached
-from proactive_tasks.gateway.access import open_session
+from proactive_tasks.gateway.access import open_session, placed
 from proactive_tasks.gateway.config import render
 from proactive_tasks.overlay.errors import LinkError, OverlayError
 from proactive_tasks.overlay.model import Certificate, Link, LinkState, SiteState
@@ -61,6 +61,8 @@ def _configure(context: Context, overlay: str, site: str, lease: Lease | None) -
     known = context.store.site(overlay, site)
     with open_session(context.store, overlay, known, context.driver(known.provider), context.vault) as session:
         trusts = max((authority.number for authority in context.store.authorities(overlay)), default=0)
+        if lease is not None and (known.prefixes or known.shared):  # its networks may be others by now
+            context.store.update_site(overlay, site, context.actor, **placed(session, known))
         wanted = view(context, overlay, site)
         links, config = wanted.links, render(wanted)
         difference = session.difference(config)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, collapse_addresses
 
 from proactive_tasks.clouds.provider import GatewayOrder
-from proactive_tasks.gateway.access import open_session, public_key
+from proactive_tasks.gateway.access import open_session, placed, public_key
 from proactive_tasks.gateway.seed import forget_seed, seeded_host_key
 from proactive_tasks.gateway.userdata import user_data
 from proactive_tasks.overlay import checks
@@ -55,7 +55,7 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
     driver = context.driver(site.provider)
     facts = driver.facts(overlay, site)
     gateway = facts.gateway
-    if gateway is not None and not site.host_key:
+    if gateway is not None and not site.host_key and not site.shared:
         raise GatewayError(
             f"site {site.name}: its provider holds a gateway of that name whose host key this store does not know; "
             "restore the store from its backup, or remove the machine (overlayctl scale-in), then deploy again"
@@ -66,6 +66,8 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
         result.difference = [change.line for change in changes]
         result.facts["calls"] = [change.call for change in changes if change.call]
         return result
+    if site.shared:
+        _known_host(context, overlay, site)
     order = order_of(context, overlay, site, _seed(context, overlay, site) if gateway is None else b"")
     changes = driver.difference(order, facts)
     if changes or gateway is None or gateway.public_address is None:
@@ -107,11 +109,21 @@ def wanted_of(
         routes=tuple(collapse_addresses([spec.network, *others])),
         controllers=tuple(collapse_addresses(controllers)),
         ssh_key=ssh_key,
+        transit=spec.transit_network,
     )
+
+
+def _known_host(context: Context, overlay: str, site: Site) -> None:
+    """A machine that was there before keeps its own host key, which the specification tells."""
+    line = " ".join(str(site.options["host_key"]).split()[:2])
+    context.store.update_site(overlay, site.name, context.actor, host_key=line, host_key_seeded=False)
 
 
 def _seed(context: Context, overlay: str, site: Site) -> bytes:
     """User-data with a host key in it, whose public half is recorded before any machine can show it."""
+    if site.shared:  # it has its user-data, if any, behind it
+        context.store.update_site(overlay, site.name, context.actor, request="")
+        return b""
     private, _ = seeded_host_key(context.store, overlay, site, context.vault, context.actor)
     driver = context.driver(site.provider)
     controllers = [*map(str, context.store.spec(overlay).controllers), *driver.controllers(overlay)]
@@ -124,9 +136,7 @@ def _introduce(context: Context, overlay: str, site: Site) -> list[str]:
     with open_session(context.store, overlay, site, driver, context.vault, BOOT_S) as session:
         context.progress(70, f"{site.name}: the gateway answers")
         session.ready(BOOT_S)
-        networks = [str(network) for network in site.announced]
-        placed = session.interfaces(str(site.gateway), networks).fields()
-        context.store.update_site(overlay, site.name, context.actor, **placed)
+        context.store.update_site(overlay, site.name, context.actor, **placed(session, site))
         request = session.make_key(site.name, context.store.spec(overlay).key_algorithm)
         check_request(site.name, request)  # one that cannot be signed is this site's fault, and none of the others'
         done = [f"gateway {site.name}: key made, request sent"]

@@ -25,6 +25,7 @@ class GatewayOrder:
     routes: Sequence[IPv4Network] = ()  # what the site's hosts reach by the gateway: the overlay, others' own prefixes
     controllers: Sequence[IPv4Network] = ()  # from where SSH to the gateway comes
     ssh_key: str = ""  # public line of the overlay's key
+    transit: IPv4Network | None = None  # where the tunnels take their addresses
 
 
 @dataclass(frozen=True, slots=True)

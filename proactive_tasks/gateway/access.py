@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
@@ -53,6 +53,13 @@ def public_key(store: Store, overlay: str, vault: Callable[[str], Vault]) -> str
     return f"ssh-ed25519 {private_key(store, overlay, vault).get_base64()}"
 
 
+def placed(session: GatewaySession, site: Site) -> dict[str, Any]:
+    """Which interfaces of a gateway look where, as the fields of its site."""
+    networks = [str(network) for network in site.announced]
+    named = {"lan": str(site.options.get("lan", "")), "router": str(site.options.get("lan_router", ""))}
+    return session.interfaces(str(site.gateway), networks, **named).fields()
+
+
 def open_session(
     store: Store,
     overlay: str,
@@ -77,4 +84,5 @@ def open_session(
         private_key(store, overlay, vault),
         site.host_key.splitlines(),
         deadline_s,
+        site.ssh_port,
     )

@@ -75,11 +75,11 @@ class Agent:
         self.machine.systemctl("reload", "ssh.service")
         return self._public_line(_HOST_KEY)
 
-    def interfaces(self, address: str, networks: list[str]) -> dict[str, Any]:
+    def interfaces(self, address: str, networks: list[str], lan: str, router: str) -> dict[str, Any]:
         """Which interfaces look where."""
         addresses = json.loads(self.machine.run("ip", "-json", "-4", "address", "show"))
         defaults = json.loads(self.machine.run("ip", "-json", "-4", "route", "show", "default"))
-        return interfaces.placed(addresses, defaults, address, networks)
+        return interfaces.placed(addresses, defaults, address, networks, lan=lan, router=router)
 
     def difference(self, bundle: dict[str, Any]) -> list[str]:
         """What `apply` would do, a line each."""

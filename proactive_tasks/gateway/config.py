@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Network, collapse_addresses
@@ -54,6 +55,19 @@ net.ipv4.conf.default.send_redirects = 0
 """
 
 
+_SHARED_SYSCTL = """\
+# Only what the overlay cannot do without: this host has other work. Detours are asymmetric, so the reverse path is
+# checked loosely; the firewall drops spoofed sources.
+net.ipv4.ip_forward = 1
+net.ipv4.conf.all.rp_filter = 2
+"""
+
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+
+OTHERS = "/etc/overlay/others*.nft"
+"""On a host with other work: rules for what is not the overlay's, put there when it became a gateway, if any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """Everything that a gateway is to have: one change."""
@@ -61,7 +75,7 @@ class Bundle:
     files: tuple[ManagedFile, ...]
     units: tuple[ManagedUnit, ...]
     settle_s: float  # how long link detection takes to notice that a change broke a link
-    controllers: tuple[IPv4Network, ...]  # from where SSH is admitted
+    controllers: tuple[IPv4Network, ...]  # from where SSH is admitted; anywhere, where that is not the overlay's to say
 
 
 def render(view: GatewayView) -> Bundle:
@@ -83,17 +97,20 @@ def render(view: GatewayView) -> Bundle:
         files += _backend(link.backend).files(view, link)
     units = (ManagedUnit(_FIREWALL_UNIT), ManagedUnit(_NETWORK_UNIT), ManagedUnit(_ROUTING_UNIT), *tunnels)
     settle_s = 1.5 * view.spec.bfd.interval_ms * view.spec.bfd.multiplier / 1000
-    return Bundle(tuple(sorted(files, key=lambda file: file.path)), units, settle_s, tuple(_controllers(view)))
+    controllers = [_ANYWHERE] if view.site.shared else _controllers(view)
+    return Bundle(tuple(sorted(files, key=lambda file: file.path)), units, settle_s, tuple(controllers))
 
 
 def static_files(site: Site, networks: Iterable[IPv4Network]) -> list[ManagedFile]:
     """The files that depend on no link: unit files and kernel settings."""
     network_unit = _template("overlay-network.service.j2", site=site, networks=list(networks), sysctl=SYSCTL)
     routing_unit = _template("overlay-routing.service.j2", routing=ROUTING)
+    firewall_unit = _template("overlay-firewall.service.j2", firewall=FIREWALL, shared=site.shared)
+    settings = _SHARED_SYSCTL if site.shared else _SYSCTL
     return [
-        ManagedFile(SYSCTL, _SYSCTL, 0o644, (_NETWORK_UNIT,), Act.RESTART),
+        ManagedFile(SYSCTL, settings, 0o644, (_NETWORK_UNIT,), Act.RESTART),
         ManagedFile(f"{_UNITS}/{_NETWORK_UNIT}", network_unit, 0o644, (_NETWORK_UNIT,), Act.RESTART),
-        ManagedFile(f"{_UNITS}/{_FIREWALL_UNIT}", _template("overlay-firewall.service.j2", firewall=FIREWALL)),
+        ManagedFile(f"{_UNITS}/{_FIREWALL_UNIT}", firewall_unit),
         ManagedFile(f"{_UNITS}/{_ROUTING_UNIT}", routing_unit, 0o644, (_ROUTING_UNIT,), Act.RESTART),
     ]
 
@@ -104,7 +121,9 @@ def initial_files(controllers: Iterable[IPv4Network | str]) -> list[ManagedFile]
     return [
         ManagedFile(SYSCTL, _SYSCTL),
         ManagedFile(FIREWALL, content),
-        ManagedFile(f"{_UNITS}/{_FIREWALL_UNIT}", _template("overlay-firewall.service.j2", firewall=FIREWALL)),
+        ManagedFile(
+            f"{_UNITS}/{_FIREWALL_UNIT}", _template("overlay-firewall.service.j2", firewall=FIREWALL, shared=False)
+        ),
     ]
 
 
@@ -120,6 +139,9 @@ def _firewall(view: GatewayView) -> str:
         controllers=_controllers(view),
         overlay=_networks([view.spec.network, *prefixes]),
         own=_networks(view.site.announced),
+        prefixes=_networks(view.site.prefixes),
+        shared=view.site.shared,
+        others=OTHERS,
         transit=view.spec.transit_network,
         ports=ports,
     )
@@ -171,6 +193,11 @@ def _each(networks: list[IPv4Network], rule: str) -> str:
     return "\n        ".join(rule.format(network) for network in networks)
 
 
+def _unit(interface: str) -> str:
+    """An interface's name within the name of a systemd unit (systemd-escape(1))."""
+    return re.sub(r"[^A-Za-z0-9:_.]", lambda match: f"\\x{ord(match[0]):02x}", interface)
+
+
 def _template(name: str, **values: Any) -> str:
     return _templates().get_template(name).render(each=_each, tunnels=f"{INTERFACE_PREFIX}*", **values)
 
@@ -185,4 +212,5 @@ def _templates() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["suffix"] = lambda text, suffix: text + suffix
+    environment.filters["unit"] = _unit
     return environment

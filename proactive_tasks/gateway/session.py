@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PORT = 22
 _RETRY_S = 0.1
 _HANDSHAKE_S = 10.0
 _KEEPALIVE_S = 5
@@ -47,8 +46,7 @@ _MODULES = (
 )
 """What runs on the gateway, in the order of imports."""
 
-# Reads a line with the lengths of the modules, then their sources, and gives each the name it has in the package.
-_BOOTSTRAP = """
+BOOTSTRAP = """
 import json, sys, types
 for name, size in json.loads(sys.stdin.buffer.readline()):
     module = sys.modules[name] = types.ModuleType(name)
@@ -57,6 +55,8 @@ for name, size in json.loads(sys.stdin.buffer.readline()):
     exec(compile(sys.stdin.buffer.read(size), name, "exec"), module.__dict__)
 module.main()
 """
+"""For `python3 -c`: reads a line with the lengths of modules, then their sources, gives each the name that it has in
+the package, and runs the last."""
 
 
 class Applied(NamedTuple):
@@ -109,6 +109,7 @@ def connect(
     private_key: paramiko.PKey,
     host_keys: Sequence[str],
     deadline_s: float,
+    port: int = 22,
 ) -> GatewaySession:
     """A session with the gateway at `address`, asked again until it answers or `deadline_s` is over.
 
@@ -118,6 +119,7 @@ def connect(
         private_key: of the overlay.
         host_keys: public lines, one of which the gateway must show.
         deadline_s: in s.
+        port: where SSH answers.
 
     Raises:
         GatewayUnreachableError: no connection in time, or the key is not admitted.
@@ -127,7 +129,7 @@ def connect(
     last: Exception | None = None
     while (left := started + deadline_s - time.monotonic()) > 0:
         try:
-            transport = _transport(dial(address, _PORT, min(left, 3.0)), address, private_key, host_keys, left)
+            transport = _transport(dial(address, port, min(left, 3.0)), address, private_key, host_keys, left)
         except HostKeyError:
             raise
         except paramiko.AuthenticationException as error:
@@ -186,9 +188,9 @@ class GatewaySession:
         overdue.start()
         try:
             self._channel = transport.open_session(timeout=_HANDSHAKE_S)
-            self._channel.exec_command(f"exec python3 -I -S -c '{_BOOTSTRAP}'")
+            self._channel.exec_command(f"exec python3 -I -S -c '{BOOTSTRAP}'")
             self._channel.settimeout(_HANDSHAKE_S)
-            self._channel.sendall(_sources())
+            self._channel.sendall(sources(*_MODULES))
         except (OSError, EOFError, paramiko.SSHException) as error:
             transport.close()
             raise GatewayUnreachableError(f"gateway {address}: the connection broke: {error or 'timed out'}") from error
@@ -234,9 +236,13 @@ class GatewaySession:
         """Show the prepared host key from now on. Record its public line before, beside the old one."""
         return str(self._ask("switch_host_key", 20))
 
-    def interfaces(self, address: str, networks: Sequence[str]) -> Interfaces:
-        """Which interfaces look where; `address` is the gateway's site address, `networks` are the site's."""
-        return Interfaces(**self._ask("interfaces", 10, address=address, networks=list(networks)))
+    def interfaces(self, address: str, networks: Sequence[str], *, lan: str = "", router: str = "") -> Interfaces:
+        """Which interfaces look where; `address` is the gateway's site address, `networks` are the site's.
+
+        `lan` and `router` are what the site's specification says of its LAN.
+        """
+        told = {"address": address, "networks": list(networks), "lan": lan, "router": router}
+        return Interfaces(**self._ask("interfaces", 10, told))
 
     def difference(self, config: Bundle) -> list[str]:
         """What `apply` would do, a line each; empty when the gateway is as wanted."""
@@ -331,11 +337,11 @@ def _bundle(config: Bundle, *, contents: bool) -> dict[str, Any]:
 
 
 @cache
-def _sources() -> bytes:
-    """The agent and what it imports, as the bootstrap reads them."""
-    sources = []
-    for name in _MODULES:
+def sources(*modules: str) -> bytes:
+    """Modules of the package in the order of their imports, as the bootstrap reads them."""
+    found = []
+    for name in modules:
         package, _, module = name.rpartition(".")
-        sources.append(resources.files(package).joinpath(f"{module}.py").read_bytes())
-    sizes = [(name, len(source)) for name, source in zip(_MODULES, sources, strict=True)]
-    return json.dumps(sizes).encode() + b"\n" + b"".join(sources)
+        found.append(resources.files(package).joinpath(f"{module}.py").read_bytes())
+    sizes = [(name, len(source)) for name, source in zip(modules, found, strict=True)]
+    return json.dumps(sizes).encode() + b"\n" + b"".join(found)

@@ -19,6 +19,10 @@ PORTS = (FIRST_PORT - 1, FIRST_PORT + 7999)
 """UDP ports that a cloud's security group admits to a gateway: the access server's, and 8,000 links."""
 
 
+SHARED = frozenset({"edge"})
+"""Providers whose gateways are hosts that were there before, and go on with what else they do."""
+
+
 class Origin(StrEnum):
     """Who asked for a site."""
 
@@ -88,6 +92,16 @@ class Site:
     def ready(self) -> bool:
         """Whether its gateway can be configured: it has sent its request, and the site is not leaving."""
         return bool(self.request) and self.state is not SiteState.RELEASING
+
+    @property
+    def shared(self) -> bool:
+        """Whether its gateway is a host with other work, of which the overlay polices and changes only its own."""
+        return self.provider in SHARED
+
+    @property
+    def ssh_port(self) -> int:
+        """Where SSH answers at its public address."""
+        return int(self.options.get("port", 22)) if self.shared else 22
 
     @property
     def announced(self) -> tuple[IPv4Network, ...]:
