@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from proactive_tasks import __version__
+from proactive_tasks.console.edge import edge_app
 from proactive_tasks.console.lab import lab_app
 from proactive_tasks.console.output import Output, OutputOption, YesOption, answer, confirm
 from proactive_tasks.overlay.errors import InputError, OverlayError, UnknownObjectError
@@ -33,6 +34,7 @@ app = typer.Typer(
     epilog="Example: overlayctl deploy overlay.yaml && overlayctl status",
 )
 app.add_typer(lab_app, name="lab")
+lab_app.add_typer(edge_app, name="edge")
 
 OverlayOption = Annotated[str, typer.Option("--overlay", help="The overlay; default: the only one there is.")]
 SpecArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The specification, e.g. overlay.yaml.")]
