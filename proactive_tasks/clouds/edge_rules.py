@@ -15,6 +15,8 @@ LEAST_PYTHON = (3, 11)
 LISTENING = 64
 """So many ports from the first of the tunnels' must be free of the host's own services."""
 
+Networks = Sequence[IPv4Network]
+
 
 def lacking(place: Place, found: dict[str, Any]) -> list[str]:
     """What a host must have and has not, each with the way to it."""
@@ -100,20 +102,31 @@ def conflicts(order: GatewayOrder, place: Place, found: dict[str, Any]) -> list[
         problems.append(f"it has no interface {place.lan} with an address (option lan); it has {there}")
     problems += _unreached(place, order.site.prefixes, networks)
     foreign = [*order.routes, *([order.transit] if order.transit else [])]
-    for name, network in networks:
-        if any(network.subnet_of(prefix) for prefix in own):
-            continue
-        for other in foreign:
-            if network.overlaps(other):
-                problems.append(
-                    f"its network {network} on {name} overlaps {other} of the overlay: give the overlay another "
-                    "network, or name this one among the site's prefixes if it is the site's"
-                )
-    for route in _routes(found):
-        inside = [other for other in foreign if route.subnet_of(other)]
-        if inside and not any(route.subnet_of(prefix) for prefix in own):
+    return [*problems, *_overlapping(own, foreign, networks), *_depending(own, foreign, found)]
+
+
+def _overlapping(own: Networks, foreign: Networks, networks: Sequence[tuple[str, IPv4Network]]) -> list[str]:
+    return [
+        f"its network {network} on {name} overlaps {other} of the overlay: give the overlay another network, or name "
+        "this one among the site's prefixes if it is the site's"
+        for name, network in networks
+        if not any(network.subnet_of(prefix) for prefix in own)
+        for other in foreign
+        if network.overlaps(other)
+    ]
+
+
+def _depending(own: Networks, foreign: Networks, found: dict[str, Any]) -> list[str]:
+    """What the host reaches by other ways now, and would no longer."""
+    problems = []
+    ways = [(route, f"its own route to {route}") for route in _routes(found)]
+    spoken = "a resolver of its, or the far end of a TCP connection"
+    ways += [(IPv4Network(address), f"it talks to {address} now ({spoken}), which") for address in found["talks_to"]]
+    for network, what in ways:
+        inside = [other for other in foreign if network.subnet_of(other)]
+        if inside and not any(network.subnet_of(prefix) for prefix in own):
             problems.append(
-                f"its own route to {route} takes packets for {inside[0]} of the overlay elsewhere: remove it"
+                f"{what} lies in {inside[0]} of the overlay: give the overlay another network, or remove it"
             )
     return problems
 

@@ -13,6 +13,7 @@ import pwd
 import re
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -59,6 +60,7 @@ class Host:
             "bird": self._bird() if not before else "",
             "refusing": self._refusing(),
             "listening": sorted(set(ports) & _udp_ports()) if not before else [],
+            "talks_to": _partners() if not before else [],
             "ssh": self._sshd(),
             "settings": self._settings(),
             "before": {name: before.get(name) for name in ("overlay", "site", "key")} if before else None,
@@ -353,6 +355,19 @@ def _udp_ports() -> set[int]:
         for line in (_text(Path("/proc/net", name)) or "").splitlines()[1:]:
             found.add(int(line.split()[1].rpartition(":")[2], 16))
     return found
+
+
+def _partners() -> list[str]:
+    """IPv4 addresses that this host depends on now: its resolvers, and the far ends of its TCP connections."""
+    told = [_text(Path(name)) or "" for name in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")]
+    lines = map(str.split, "\n".join(told).splitlines())
+    found = {words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"}
+    for line in (_text(Path("/proc/net/tcp")) or "").splitlines()[1:]:
+        far, state = line.split()[2:4]
+        if state == "01":  # established
+            raw = bytes.fromhex(far.partition(":")[0])
+            found.add(socket.inet_ntoa(raw if sys.byteorder == "big" else raw[::-1]))
+    return sorted(address for address in found if ":" not in address and not address.startswith("127."))
 
 
 def _followed(argv: list[str], environment: dict[str, str], end: float) -> None:

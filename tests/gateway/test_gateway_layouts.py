@@ -5,6 +5,7 @@ Each layout's firewall is loaded in a namespace that is wired so, and gets every
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -118,7 +119,7 @@ def rendered(make_site, make_view):
     def render(layout):
         found = layout.placed
         mine = make_site(
-            0, name="mine", provider=layout.provider, subnet=layout.own[0], prefixes=tuple(layout.own[1:]),
+            0, name="a-mine", provider=layout.provider, subnet=layout.own[0], prefixes=tuple(layout.own[1:]),
             options=layout.options, wan=found["wan"], lan=found["lan"], bears_address=found["bears_address"],
             lan_router=IPv4Address(found["router"]) if found["router"] else None,
         )  # fmt: skip
@@ -360,6 +361,44 @@ def test_nothing_of_the_overlay_leaves_in_clear_and_no_lie_enters_a_tunnel(wired
             if arm == field.wan and not one_armed:
                 # A carrier's routers may speak from the transit network, too: on a shared host it is for others to say.
                 assert not among(source, (*OVERLAY[:2], *own, *(() if shared else [TRANSIT]))), what
+
+
+PEER = "198.18.0.2"
+
+
+@EACH
+def test_only_what_belongs_there_is_let_in(wired, layout):
+    """A service on port 5000 beside a tunnel's listener on port 1195, whose peer is one of two others."""
+    field = wired(layout)
+    field.tunnel(up=True)
+    one_armed, shared = field.wan == field.lan, layout.provider == "edge"
+    own, sent, heard = layout.own, {}, {}
+    here = {str(own[0].broadcast_address - 1), layout.wan[1].split("/")[0]}
+    listeners = [namespaces.socket_in(GATEWAY, kind=socket.SOCK_DGRAM) for _ in range(2)]
+    with listeners[0], listeners[1]:
+        for sock, port in zip(listeners, (5000, 1195), strict=True):
+            sock.bind(("0.0.0.0", port))
+            sock.setblocking(False)
+        sources = {*samples(layout), PEER, "198.18.0.9"} - here
+        for arm, source, target, port in product(field.arms, sources, here, (5000, 1195)):
+            sent[field.send(arm, source, target, (4000, port))] = (arm, IPv4Address(source), port)
+        field.came_out()
+        for sock, port in zip(listeners, (5000, 1195), strict=True):
+            with contextlib.suppress(BlockingIOError):
+                while data := sock.recv(100):
+                    heard[struct.unpack("!I", data)[0]] = port
+    for number, (arm, source, port) in sent.items():
+        what = f"{arm} {source} to port {port}"
+        if port == 1195:
+            admitted = source == IPv4Address(PEER) and (arm == field.wan or (shared and arm != "link0"))
+        elif not shared:
+            admitted = False
+        elif arm == "link0":
+            admitted = among(source, OVERLAY[:2]) and not among(source, own)
+        else:
+            lies = among(source, [*OVERLAY[:2], *own]) and not (one_armed and among(source, own))
+            admitted = not (arm == field.wan and lies)
+        assert (number in heard) == admitted, what
 
 
 def reaching(layout):
