@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -19,7 +22,7 @@ import yaml
 from proactive_tasks.allocate_subnet import allocate_subnet
 from proactive_tasks.clouds import dialing
 from proactive_tasks.clouds.edge import EdgeProvider
-from proactive_tasks.clouds.edge_ssh import ABANDON, KEY
+from proactive_tasks.clouds.edge_ssh import ABANDON, KEY, Host
 from proactive_tasks.clouds.provider import GatewayOrder, NoJournal
 from proactive_tasks.configure_tunnel import configure_tunnel
 from proactive_tasks.gateway.userdata import new_host_key
@@ -32,6 +35,7 @@ from proactive_tasks.overlay.model import Origin, Site
 from proactive_tasks.probes import echo
 from proactive_tasks.provision_gateway import provision_gateway
 from proactive_tasks.release_site import release_site
+from proactive_tasks.replace_gateway import replace_gateway
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
 from proactive_tasks.verify_overlay import verify_overlay
@@ -50,6 +54,14 @@ find /etc /root /srv -printf '%p %m %u %l\\n' | sort
 find /etc /root /srv -type f -exec sha256sum {} + | sort
 """
 """What makes a host what it is."""
+
+CORE = """
+nft list tables; ip -4 address show lo; ip -4 route; systemctl list-units --all --plain --no-legend 'overlay-*'
+sysctl net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.all.accept_redirects
+cat /etc/bird/bird.conf /root/.ssh/authorized_keys; ls -R /etc/overlay /run/overlay 2>&1
+ls /etc/systemd/system /etc/systemd/system/multi-user.target.wants /etc/sysctl.d
+"""
+"""The part of it that an overlay touches; quicker to ask for."""
 
 
 class Seen(NamedTuple):
@@ -314,6 +326,16 @@ def test_it_is_nobody_else_s_gateway(field):
         field.driver.facts("another", site)
 
 
+def test_a_replaced_gateway_is_cleaned_and_made_anew_on_the_same_host(field):
+    old = field.shell("campus", "sha256sum /etc/overlay/pki/key.pem")
+    result = replace_gateway(field.context, overlay=LAB, site="campus")
+    assert any("SSH key of the overlay" in line for line in result.difference)
+    assert field.shell("campus", ALL) == field.before["campus"]
+    field.converge()
+    assert field.shell("campus", "sha256sum /etc/overlay/pki/key.pem") != old
+    assert field.reach("campus", field.host("home")) is not None
+
+
 def test_released_they_are_what_they_were_and_their_service_missed_no_beat(field):
     campus = field.servers["campus"]
     with field.watched("campus", campus.address) as seen, field.watched("branch", None) as other:
@@ -392,6 +414,112 @@ def test_a_package_that_lacks_is_installed_or_the_last_words_of_apt_are_told(fie
         field.driver.release(LAB, order.site, NoJournal(), lambda _line: None)
 
 
+class Broken:
+    """The connection breaks at the n-th request of one kind: before the host hears it, or before its answer comes."""
+
+    def __init__(self, patch, at, *, heard):
+        self.left, real = at, Host.ask
+
+        def ask(host, op, **more):
+            self.left -= 1
+            if self.left != 0:
+                return real(host, op, **more)
+            if heard:
+                real(host, op, **more)
+            raise ProviderError("killed here")
+
+        patch.setattr(Host, "ask", ask)
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["before", "after"])
+def test_cut_off_at_a_request_that_changes_something_a_second_run_completes(field, spare, order, monkeypatch, heard):
+    before, moments = field.shell("spare", ALL), ((2, 0), (0, 2), (0, 3))  # adopt; leave, and the look after it
+    for moment in moments:
+        for work, at in zip((apply_to, release_from), moment, strict=True):
+            with monkeypatch.context() as patch:
+                Broken(patch, at, heard=heard)
+                with pytest.raises(ProviderError, match="killed here") if at else contextlib.nullcontext():
+                    work(field, order)
+            work(field, order)
+        assert field.shell("spare", ALL) == before
+
+
+INSIDE = """
+import os, pathlib, shutil, sys, types
+for name, text in SOURCES:
+    module = sys.modules[name] = types.ModuleType(name)
+    parent, _, leaf = name.rpartition(".")
+    sys.modules.setdefault(parent, types.ModuleType(parent)).__dict__[leaf] = module
+    exec(compile(text, name, "exec"), module.__dict__)
+left = int(sys.argv[1])
+def dying(real):
+    def call(*arguments, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os._exit(9)
+        return real(*arguments, **named)
+    return call
+from proactive_tasks.gateway.machine import Machine
+host = module.Host(Machine())
+if sys.argv[2] == "adopt":
+    host.adopt("o", "s", "ssh-ed25519 CCCC", ".ssh/authorized_keys")
+    os._exit(0)
+for place, name in ((Machine, "run"), (pathlib.Path, "unlink"), (pathlib.Path, "write_text"), (pathlib.Path, "replace"),
+                    (shutil, "rmtree")):
+    setattr(place, name, dying(getattr(place, name)))
+host.leave()
+os._exit(0)
+"""
+
+TRACES = """
+cd /etc/systemd/system
+printf '[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=/bin/true\n' > overlay-routing.service
+printf '[Service]\nType=oneshot\nRemainAfterExit=true
+ExecStart=/usr/sbin/ip route replace unreachable 10.0.0.0/8 metric 65535
+ExecStart=/usr/sbin/ip address replace 10.6.9.254/32 dev lo\n' > overlay-network.service
+ln -sf /etc/systemd/system/overlay-routing.service multi-user.target.wants/overlay-routing.service
+systemctl daemon-reload; systemctl start overlay-routing.service overlay-network.service
+echo 'net.ipv4.ip_forward = 1' > /etc/sysctl.d/60-overlay.conf
+sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=2
+echo overlay > /etc/bird/bird.conf; mkdir -p /etc/overlay/pki; echo key > /etc/overlay/pki/key.pem
+echo '{"files": ["/etc/bird/bird.conf", "/etc/overlay/firewall.nft"]}' > /etc/overlay/manifest.json
+nft add table inet overlay; mkdir -p /run/overlay
+"""
+
+
+def test_a_host_that_dies_at_any_step_of_its_release_is_left_as_it_was_by_the_next(field, spare):
+    names = ("proactive_tasks.gateway.machine", "proactive_tasks.gateway.host")
+    loaded = [(name, Path(import_module(name).__file__).read_text()) for name in names]
+    script = INSIDE.replace("SOURCES", repr(loaded))
+    root = Path(f"/proc/{field.lab.argv('spare/gateway', [])[2]}/root")
+    (root / "run/inside.py").write_text(script)
+    whole, before = field.shell("spare", ALL), field.shell("spare", CORE)
+    moment, died = 0, 9
+    while died == 9:
+        moment += 4  # every one takes minutes, and was tried
+        field.shell("spare", f"python3 -I -S /run/inside.py 0 adopt\n{TRACES}")
+        assert field.shell("spare", CORE) != before
+        died = field.lab.exec(
+            "spare/gateway", ["python3", "-I", "-S", "/run/inside.py", str(moment), "leave"]
+        ).returncode
+        field.shell("spare", "python3 -I -S /run/inside.py 0 leave")
+        assert field.shell("spare", CORE) == before, f"died at step {moment}"
+    assert died == 0
+    assert moment > 15
+    assert field.shell("spare", ALL) == whole
+
+
+def apply_to(field, order):
+    field.driver.apply(order, field.driver.facts(LAB, order.site), NoJournal(), lambda _line: None)
+    assert field.driver.difference(order, field.driver.facts(LAB, order.site)) == []
+
+
+def release_from(field, order):
+    field.driver.release(LAB, order.site, NoJournal(), lambda _line: None)
+    assert field.driver.facts(LAB, order.site).gateway is None
+
+
 REFUSED = {
     "no address": ({"address": ""}, InputError, "site spare: .* needs the option address"),
     "no host key": ({"host_key": ""}, InputError, "ssh-keyscan"),
@@ -405,8 +533,6 @@ REFUSED = {
 
 @pytest.mark.parametrize(("options", "kind", "words"), REFUSED.values(), ids=REFUSED)
 def test_a_wrong_option_is_refused_with_the_way_out(field, spare, order, options, kind, words):
-    import dataclasses
-
     site = spare_site(spare, **options)
     with pytest.raises(kind, match=words):
         field.driver.difference(dataclasses.replace(order, site=site), field.driver.facts(LAB, site))
