@@ -23,6 +23,7 @@ from proactive_tasks.clouds import dialing
 from proactive_tasks.clouds.provider import Progress
 from proactive_tasks.clouds.steps import UnclearError
 from proactive_tasks.gateway.session import BOOTSTRAP, sources
+from proactive_tasks.overlay import checks
 from proactive_tasks.overlay.errors import HostKeyError, InputError, ProviderError, SecretError
 from proactive_tasks.overlay.model import Site
 
@@ -60,19 +61,17 @@ class Place:
             InputError: one lacks or is not of its form; the message names the site.
         """
         told = site.options
-        for name, way in _REQUIRED.items():
-            if not told.get(name):
-                raise InputError(f"site {site.name}: a site of provider edge needs the option {name}: {way}")
-        key = str(told["host_key"]).split()
-        if len(key) < 2 or key[0] != "ssh-ed25519":
-            raise InputError(f"site {site.name}: option host_key is not an ed25519 key; {_REQUIRED['host_key']}")
-        router = _address(site, "lan_router") if told.get("lan_router") else None
+        try:
+            checks.edge(told)
+        except checks.RuleError as error:
+            raise InputError(f"site {site.name}, {'.'.join(map(str, error.path))}: {error}") from None
+        router = IPv4Address(told["lan_router"]) if told.get("lan_router") else None
         return cls(
             site.name,
-            _address(site, "address"),
+            IPv4Address(told["address"]),
             site.ssh_port,
             str(told.get("user", "root")),
-            " ".join(key[:2]),
+            " ".join(str(told["host_key"]).split()[:2]),
             str(told.get("lan", "")),
             router,
             bool(told.get("nat", False)),
@@ -80,21 +79,6 @@ class Place:
 
     def __str__(self) -> str:
         return f"edge host {self.address} of site {self.site}"
-
-
-_REQUIRED = {
-    "address": "the IPv4 address at which its SSH answers",
-    "host_key": "the line 'ssh-ed25519 AAAA...' that, on the host's own console, "
-    "'cut -d\" \" -f1,2 /etc/ssh/ssh_host_ed25519_key.pub' or 'ssh-keyscan -t ed25519 localhost' shows; "
-    "it is never trusted on first use",
-}
-
-
-def _address(site: Site, option: str) -> IPv4Address:
-    try:
-        return IPv4Address(str(site.options[option]))
-    except ValueError:
-        raise InputError(f"site {site.name}: option {option} {site.options[option]!r} is not an IPv4 address") from None
 
 
 def keys(*, needed: bool = True) -> Sequence[paramiko.PKey]:

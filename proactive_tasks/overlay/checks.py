@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,15 @@ OPTIONS: Mapping[str, Mapping[str, tuple[type, float, float]]] = {
 
 `loss` is a share of 1; `route_tables` are names with commas between them. docs/clouds.md explains them all.
 """
+
+REQUIRED: Mapping[str, Mapping[str, str]] = {
+    "edge": {
+        "address": "the IPv4 address at which its SSH answers",
+        "host_key": "its line 'ssh-ed25519 AAAA...', as 'ssh-keyscan -t ed25519 localhost' on the host's own console "
+        "shows it; it is never trusted on first use",
+    },
+}
+"""The options that a site of a provider must have, and what each is."""
 
 SHAPES = {
     "tuple_type": "list",
@@ -218,8 +227,32 @@ def options(of: str, given: Mapping[str, Any]) -> None:
             raise RuleError(f"{shown(value)} is not a whole number; correct it", "options", key)
         elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise RuleError(f"{shown(value)} is not a number from {low:g} to {high:g}; correct it", "options", key)
+    if of in _TOGETHER:
+        _TOGETHER[of](given)
+
+
+def leg(given: Mapping[str, Any]) -> None:
+    """The options of a lab's site, taken together."""
     if (jitter := given.get("jitter_ms", 0)) > (delay := given.get("delay_ms", 0)):
         raise RuleError(f"{jitter} is more than delay_ms {delay}; lower it, or raise the delay", "options", "jitter_ms")
+
+
+def edge(given: Mapping[str, Any]) -> None:
+    """The options of an edge host, which is there already: where it is, and which key it shows."""
+    for key, way in REQUIRED["edge"].items():
+        if not given.get(key):
+            raise RuleError(f"a site of provider edge needs the option {key}: {way}", "options")
+    for key in ("address", "lan_router"):
+        try:
+            IPv4Address(given.get(key, "0.0.0.0"))  # noqa: S104 - stands for none
+        except ValueError:
+            raise RuleError(f"{shown(given[key])} is not an IPv4 address; correct it", "options", key) from None
+    words = given["host_key"].split()
+    if len(words) < 2 or words[0] != "ssh-ed25519":
+        raise RuleError(f"not an ed25519 key; give {REQUIRED['edge']['host_key']}", "options", "host_key")
+
+
+_TOGETHER: Mapping[str, Callable[[Mapping[str, Any]], None]] = {"edge": edge, "lab": leg}
 
 
 def whole(spec: OverlaySpec) -> None:

@@ -156,12 +156,15 @@ def test_routes_of_which_the_overlay_takes_a_part_are_told():
 
 
 WRONG = {
-    "address": ({"address": ""}, "site campus: .* needs the option address"),
-    "host_key": ({"host_key": ""}, "site campus: .*ssh-keyscan"),
+    "address": ({"address": ""}, "site campus, options: .* needs the option address"),
+    "host_key": ({"host_key": ""}, "site campus, options: .*ssh-keyscan"),
     "another kind of key": ({"host_key": "ecdsa-sha2-nistp256 AAAA"}, "not an ed25519 key"),
     "half a key": ({"host_key": "ssh-ed25519"}, "not an ed25519 key"),
-    "a name": ({"address": "campus.example.org"}, "option address 'campus.example.org' is not an IPv4 address"),
-    "a router by name": ({"lan_router": "r1"}, "option lan_router 'r1' is not an IPv4 address"),
+    "a name": (
+        {"address": "campus.example.org"},
+        r"site campus, options\.address: 'campus.example.org' is not an IPv4 address",
+    ),
+    "a router by name": ({"lan_router": "r1"}, r"site campus, options\.lan_router: 'r1' is not an IPv4 address"),
 }
 
 

@@ -521,7 +521,7 @@ def release_from(field, order):
 
 
 REFUSED = {
-    "no address": ({"address": ""}, InputError, "site spare: .* needs the option address"),
+    "no address": ({"address": ""}, InputError, "site spare, options: .* needs the option address"),
     "no host key": ({"host_key": ""}, InputError, "ssh-keyscan"),
     "another host key": ({"host_key": new_host_key()[1]}, HostKeyError, "another host key than the option"),
     "a key that is none": ({"host_key": "ssh-rsa AAAA"}, InputError, "not an ed25519 key"),

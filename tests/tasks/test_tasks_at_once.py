@@ -194,7 +194,7 @@ def test_a_request_that_nobody_should_sign_is_its_own_site_s_fault(context, monk
         def ready(self, _deadline_s):
             pass
 
-        def interfaces(self, *_):
+        def interfaces(self, *_, **_more):
             return Interfaces("wan", "lan", "", bears_address=False)
 
         def make_key(self, *_):

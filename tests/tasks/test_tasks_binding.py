@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from proactive_tasks.clouds.edge_ssh import KEY
 from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler import EMBEDDED
@@ -178,3 +180,20 @@ def test_progress_is_written_where_the_scheduler_reads_it(monkeypatch: pytest.Mo
 
     run(works, bindings({}))
     assert (tmp_path / "percent").read_text() == "40"
+
+
+def test_a_driver_finds_its_credential_where_it_looks_for_it(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERLAY_STORE", f"sqlite:///{tmp_path}/store.db")
+    monkeypatch.setenv(EMBEDDED, "1")
+    monkeypatch.setenv(KEY, "of the environment")
+    seen = []
+
+    def look(_context: Context) -> Result:
+        seen.append(os.environ[KEY])
+        return Result("look")
+
+    given = bindings({})
+    call(look, given)
+    given["credentials"][KEY] = "of the scheduler"
+    call(look, given)
+    assert seen == ["of the environment", "of the scheduler"]
