@@ -28,7 +28,9 @@ def attach_hosts(context: Context, *, overlay: str = "", site: str, hosts: int |
     if not known.ready:
         raise InputError(f"site {site}: its gateway is not there yet, so hosts would reach nothing; deploy it first")
     if hosts is not None:
-        checks.hosts_fit(SiteSpec(name=site, provider=known.provider, hosts=hosts), known.subnet, "hosts")
+        checks.hosts_fit(
+            SiteSpec(name=site, provider=known.provider, hosts=hosts, options=known.options), known.subnet, "hosts"
+        )
         context.store.update_site(overlay, site, context.actor, hosts=hosts)
     with context.store.lease(f"gateway/{overlay}/{site}", context.job):
         return attached(context, overlay, site)

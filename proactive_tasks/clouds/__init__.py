@@ -16,6 +16,7 @@ DRIVERS = {
 }
 """Provider name -> module and class; a driver's SDK is imported only when a site asks for it."""
 
+
 def driver(provider: str) -> Provider:
     """The driver of a provider.
 
