@@ -13,7 +13,7 @@ from typing import Any
 
 from proactive_tasks.lab import cgroups, files, image, namespaces, network, processes
 from proactive_tasks.lab.machine import Machine
-from proactive_tasks.lab.names import GATEWAY, STATE, LabNames, SiteNames
+from proactive_tasks.lab.names import CLOUD, GATEWAY, STATE, LabNames, SiteNames
 from proactive_tasks.lab.network import Conditions, Leg
 from proactive_tasks.lab.requirements import require
 from proactive_tasks.lab.state import LabState, wiring
@@ -57,6 +57,10 @@ class Lab:
     def sites(self) -> list[str]:
         """The sites that have a leg."""
         return sorted(self._state.legs())
+
+    def clouds(self) -> list[str]:
+        """The emulated clouds that are here."""
+        return sorted(path.name.removeprefix(CLOUD) for path in self._names.folder.glob(f"{CLOUD}*"))
 
     def status(self, site: str) -> SiteStatus | None:
         """What is there of a site; None while it has no machine."""
@@ -186,7 +190,7 @@ class Lab:
             removed += [f"disk of {names.machine}"] if machine.remove_disk() else []
             shutil.rmtree(names.folder, ignore_errors=True)
             names.lock.unlink(missing_ok=True)
-        self._remove_if_empty()
+        self.remove_if_empty()
         return removed
 
     def destroy(self, progress: Progress = lambda _line: None) -> list[str]:
@@ -354,7 +358,7 @@ class Lab:
             others = [cut for cut in state["cuts"] if cut != pair]
             state["cuts"] = [*others, pair] if there else others
 
-    def _remove_if_empty(self) -> None:
+    def remove_if_empty(self) -> None:
         """With its last site goes the router."""
         with files.locked(self._names.lock):
             if not self._state.legs() and not any(path.is_dir() for path in _children(self._names.folder)):

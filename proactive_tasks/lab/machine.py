@@ -1,4 +1,4 @@
-"""A gateway's machine: systemd-nspawn on an overlay of the image, in the network namespace made for it."""
+"""A machine: systemd-nspawn on an overlay of the image, in the network namespace made for it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,39 @@ import contextlib
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Protocol
 
 from proactive_tasks.lab import cgroups, processes
-from proactive_tasks.lab.names import SiteNames
 from proactive_tasks.lab.namespaces import NAMESPACES
 from proactive_tasks.overlay.errors import ProviderError
 
 UNMOUNT_S = 5.0
 
 
+class MachineNames(Protocol):
+    """What a machine's parts are called."""
+
+    @property
+    def machine(self) -> str:
+        """The machine, among all of this host: at most 63 characters."""
+
+    @property
+    def hostname(self) -> str:
+        """What it calls itself."""
+
+    @property
+    def namespace(self) -> str:
+        """The network namespace in which it runs."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its disk and state are."""
+
+
 class Machine:
     """One machine: disk, power switch, way in."""
 
-    def __init__(self, names: SiteNames) -> None:
+    def __init__(self, names: MachineNames) -> None:
         self._names = names
         self._disk = names.folder / "disk"
         self._record = names.folder / "machine.pid"
@@ -47,7 +67,7 @@ class Machine:
         seed = self._disk / "upper/var/lib/cloud/seed/nocloud"
         seed.mkdir(parents=True)
         # dsmode: a local source is served in cloud-init's first stage, which spares a second one.
-        meta = f"instance-id: {self._names.machine}\nlocal-hostname: {self._names.site}\ndsmode: local\n"
+        meta = f"instance-id: {self._names.machine}\nlocal-hostname: {self._names.hostname}\ndsmode: local\n"
         (seed / "meta-data").write_text(meta)
         secret = seed / "user-data"  # it holds the seeded host key
         secret.touch(mode=0o600)
@@ -59,7 +79,7 @@ class Machine:
         argv = [
             "systemd-nspawn", "--quiet", "--boot", "--settings=no", "--register=no", "--keep-unit",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--capability=CAP_NET_ADMIN",
-            "--bind=/dev/net/tun", f"--network-namespace-path={NAMESPACES / self._names.gateway}",
+            "--bind=/dev/net/tun", f"--network-namespace-path={NAMESPACES / self._names.namespace}",
             f"--machine={self._names.machine}", self._argument,
         ]  # fmt: skip
         env = processes.environment(SYSTEMD_NSPAWN_API_VFS_WRITABLE="network")  # forwarding is the machine's to set

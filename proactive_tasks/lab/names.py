@@ -5,6 +5,8 @@ Overlay and site names hold letters, digits and `-` only, so `.` and `_` keep th
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,9 @@ CACHE = Path("/var/cache/overlay-lab")
 
 GATEWAY = "gateway"
 """The gateway's name within its site."""
+
+CLOUD = "cloud-"
+"""What the folders of emulated clouds start with, in a lab's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,16 @@ class SiteNames:
         """The namespace of the relay that delays the leg, where there is one."""
         return f"{self.gateway}.relay"
 
+    @property
+    def namespace(self) -> str:
+        """The namespace in which the site's machine runs."""
+        return self.gateway
+
+    @property
+    def hostname(self) -> str:
+        """What the site's machine calls itself."""
+        return self.site
+
     def host(self, number: int) -> str:
         """The namespace of an application host, from 1."""
         return f"{self.gateway}.h{number}"
@@ -109,6 +124,58 @@ class SiteNames:
     def lock(self) -> Path:
         """Guards the site; it outlives the site's folder."""
         return STATE / f"{self.overlay}.{self.site}.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerNames(SiteNames):
+    """Names of an emulated cloud's server, which has a machine where a site has its gateway."""
+
+    label: str = ""
+
+    @property
+    def hostname(self) -> str:
+        """The name that its maker gave, as far as a host name can hold it."""
+        return re.sub(r"[^a-z0-9]+", "-", self.label.lower())[:63].strip("-") or self.site
+
+
+@dataclass(frozen=True, slots=True)
+class CloudNames:
+    """Names of an emulated cloud's parts. Each part stands where a site's would: what removes a lab finds it there."""
+
+    lab: str
+    cloud: str
+
+    def __post_init__(self) -> None:
+        _check("lab", self.lab)
+        _check("cloud", self.own.site)
+
+    @property
+    def own(self) -> SiteNames:
+        """Where the cloud keeps its record, and what its processes write."""
+        return SiteNames(self.lab, f"{CLOUD}{self.cloud}")
+
+    @property
+    def internet(self) -> str:
+        """The namespace of the lab's router, to which every domain has an uplink."""
+        return LabNames(self.lab).internet
+
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """What the names of all its domains and of all its servers start with."""
+        return f"{self.cloud}-net-", f"{self.cloud}-vm-"
+
+    def domain(self, name: str) -> str:
+        """The namespace of a domain's router."""
+        return SiteNames(self.lab, f"{self.prefixes[0]}{short(name)}").gateway
+
+    def server(self, name: str, label: str = "") -> ServerNames:
+        """The names of a server, by the identifier that it has in the API."""
+        return ServerNames(self.lab, f"{self.prefixes[1]}{short(name)}", label)
+
+
+def short(name: str) -> str:
+    """Stands for any identifier where only a few letters fit."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def _check(kind: str, name: str) -> None:

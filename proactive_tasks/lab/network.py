@@ -28,7 +28,13 @@ LEGS = 16_318
 """Legs have numbers from 1 up; the /30 after the last is the controller's."""
 
 BURST = "15k"  # a larger one lets a probe's train through faster than the rate, one of a packet delivers too little
-FORWARDING = {"ipv4/ip_forward": "1", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0"}
+FORWARDING = {
+    "ipv4/ip_forward": "1",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",  # two public addresses behind one leg reach each other by the router
+    "ipv4/conf/default/send_redirects": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
