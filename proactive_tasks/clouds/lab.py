@@ -78,7 +78,7 @@ class LabProvider:
         """Processes, mounts, namespaces and state of the overlay's lab, or of all labs."""
         return [
             Leftover(self.name, "this machine", name, "", *line.split(" ", 1))
-            for name in ([overlay] if overlay else labs())
+            for name in ([overlay] if overlay else filter(_is_overlays, labs()))
             for line in Lab(name).leftovers()
         ]
 
@@ -101,6 +101,11 @@ class LabProvider:
     def controllers(self, overlay: str) -> Sequence[str]:  # noqa: ARG002 - the same in every lab
         """The controller's place in the lab's Internet."""
         return [f"{CONTROLLER}/32"]
+
+
+def _is_overlays(lab: str) -> bool:
+    """Emulated clouds may have a lab that is no overlay's: what is in it is theirs to tell of."""
+    return bool(Lab(lab).sites()) or not Lab(lab).clouds()
 
 
 def _reach(lab: Lab, host: str, targets: Sequence[str], deadline_s: float) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proactive_tasks.console.clouds import cloud_app
 from proactive_tasks.console.output import Output, OutputOption, YesOption, answer, confirm
 from proactive_tasks.overlay.errors import InputError, UnknownObjectError
 
@@ -22,7 +23,7 @@ lab_app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
+lab_app.add_typer(cloud_app, name="cloud")
 
 OverlayOption = Annotated[str, typer.Option("--overlay", help="Whose lab; default: the only one there is.")]
 SiteArgument = Annotated[str, typer.Argument(metavar="SITE", help="A site of the lab.")]
@@ -158,6 +159,7 @@ def described(lab: Lab) -> dict[str, Any]:
         "overlay": lab.overlay,
         "controller": lab.namespace("controller"),
         "cuts": [list(pair) for pair in lab.cuts()],
+        "clouds": lab.clouds(),
         "sites": [
             {
                 "site": status.site,
@@ -190,6 +192,9 @@ def _tables(labs: Sequence[Lab]) -> str:
 
     text = ""
     for lab in labs:
+        text += "".join(f"lab {lab.overlay}: emulated {name}; see 'lab cloud ls'\n" for name in lab.clouds())
+        if not lab.sites() and lab.clouds():
+            continue
         rows = []
         for status in filter(None, map(lab.status, lab.sites())):
             machines = "\n".join(f"{each['machine']} {each['address']}" for each in _machines(lab, status))
@@ -207,6 +212,8 @@ def _lab(overlay: str) -> Lab:
 
     require()
     there = labs()
+    if not overlay:  # emulated clouds are in labs of their own, beside the overlay's
+        there = [name for name in there if Lab(name).sites()] or there
     if overlay and overlay not in there:
         raise UnknownObjectError(f"overlay {ascii(overlay)[:60]}: it has no lab on this machine; see 'lab ls'")
     if not overlay and len(there) != 1:

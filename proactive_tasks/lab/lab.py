@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from proactive_tasks.lab import cgroups, files, image, namespaces, network, processes
+from proactive_tasks.lab.cloud.daemon import STOP_S, is_of
 from proactive_tasks.lab.machine import Machine
 from proactive_tasks.lab.names import CLOUD, GATEWAY, STATE, LabNames, SiteNames
 from proactive_tasks.lab.network import Conditions, Leg
@@ -195,7 +196,7 @@ class Lab:
 
     def destroy(self, progress: Progress = lambda _line: None) -> list[str]:
         """Remove the lab, also one whose state was lost; a line for each thing removed."""
-        removed = []
+        removed = self._end_clouds()
         for site in self._traces():
             removed += self.release(site, progress)
         for machine in cgroups.existing(f"{self.overlay}."):
@@ -210,7 +211,8 @@ class Lab:
 
     def leftovers(self) -> list[str]:
         """Everything that is there of this lab: processes, control groups, mounts, namespaces, state."""
-        left = [f"process {pid}" for pid in processes.having(self._is_ours)]
+        serving = is_of(self.overlay)
+        left = [f"process {pid}" for pid in processes.having(lambda argv: self._is_ours(argv) or serving(argv))]
         left += [f"mount {path}" for path in _mounts() if path.is_relative_to(self._names.folder)]
         left += [f"control group of {name}" for name in cgroups.existing(f"{self.overlay}.")]
         left += [f"namespace {name}" for name in namespaces.existing(self._names.prefix)]
@@ -377,6 +379,19 @@ class Lab:
                 if word.startswith(f"--directory={self._names.folder}/"):
                     found.add(Path(word).parts[len(self._names.folder.parts)])
         return sorted(found)
+
+    def _end_clouds(self) -> list[str]:
+        """Nobody is to make anew what is being removed."""
+        removed = []
+        if clouds := self.clouds():
+            from proactive_tasks.lab.cloud import registry
+
+            for cloud in sorted({*clouds} & {*registry.CLOUDS}):
+                removed += registry.emulator(cloud, self.overlay).down()
+        for pid in processes.having(is_of(self.overlay)):
+            processes.terminate(pid, is_of(self.overlay), STOP_S)
+            removed.append(f"process {pid}")
+        return removed
 
     def _is_ours(self, argv: list[str]) -> bool:
         machine = any(word.startswith(f"--directory={self._names.folder}/") for word in argv)

@@ -76,6 +76,24 @@ def end_child(pid: int, parent: int) -> None:
     _end(pid, lambda: _is_child(Path(f"/proc/{pid}"), parent))
 
 
+def terminate(pid: int, is_it: Callable[[list[str]], bool], seconds: float) -> None:
+    """Ask a process to end, and kill it if it has not done so in time."""
+
+    def same() -> bool:
+        return is_it(arguments(pid))
+
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            if same():
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+                with contextlib.suppress(ProviderError):
+                    wait(lambda: not same(), seconds, f"lab: process {pid}: does not end")
+        finally:
+            os.close(handle)
+    _end(pid, same)
+
+
 def _end(pid: int, same: Callable[[], bool]) -> None:
     try:
         handle = os.pidfd_open(pid)  # from here on the number cannot come to mean another process

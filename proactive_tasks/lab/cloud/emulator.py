@@ -14,7 +14,9 @@ Carry = Callable[[Cloud], None]
 class Emulator(Protocol):
     """An emulated cloud: processes that serve a provider's API on the loopback interface."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The provider's."""
 
     def up(self, progress: Callable[[str], None]) -> Mapping[str, str]:
         """Start what does not run yet; the environment variables by which the provider's SDK finds it."""

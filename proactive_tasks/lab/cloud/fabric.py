@@ -47,6 +47,7 @@ class Fabric:
     """
 
     def __init__(self, lab: str, cloud: str) -> None:
+        self.cloud = cloud
         self._names = CloudNames(lab, cloud)
         self._lab = LabNames(lab)
         self._file = self._names.own.folder / "cloud.json"
