@@ -36,15 +36,7 @@ def _mount(cloud: str, port: int) -> None:
 
     def up(
         lab: LabOption = "clouds",
-        port: Annotated[
-            int,
-            typer.Option(
-                envvar=f"OVERLAY_LAB_{cloud.upper()}_PORT",
-                min=0,
-                max=65535,
-                help=f"Where its API is served; 0: where it is already, or {port}.",
-            ),
-        ] = 0,
+        port: int = 0,
         proxy_port: ProxyOption = 4600,
         machines: MachinesOption = True,
         output: OutputOption = Output.TABLE,
@@ -55,6 +47,10 @@ def _mount(cloud: str, port: int) -> None:
         made = registry.emulator(cloud, _checked(lab), port=port, proxy_port=proxy_port, machines=machines)
         variables = dict(made.up(lambda line: typer.echo(line, err=True)))
         answer(output, variables, lambda: _exports(variables))
+
+    said = f"Where its API is served; 0: where it is already, or {port}."
+    variable = f"OVERLAY_LAB_{cloud.upper()}_PORT"
+    up.__annotations__["port"] = Annotated[int, typer.Option(envvar=variable, min=0, max=65535, help=said)]
 
     def up_by_itself(
         lab: LabOption = "clouds",
@@ -76,8 +72,10 @@ def _mount(cloud: str, port: int) -> None:
         lines = "".join(f"removed {line}\n" for line in removed) or "nothing was left of it"
         answer(output, {"lab": lab, "cloud": cloud, "removed": removed}, lambda: lines)
 
-    app.command("up", epilog=f'Example: eval "$(overlayctl lab cloud {cloud} up)"')(up if port else up_by_itself)
-    app.command("down", epilog=f"Example: overlayctl lab cloud {cloud} down")(down)
+    call = f"overlayctl lab cloud {cloud}"
+    example = f'Example: {call} up; in a shell, to use it from there: eval "$({call} up)"'
+    app.command("up", epilog=example)(up if port else up_by_itself)
+    app.command("down", epilog=f"Example: {call} down")(down)
 
 
 for _cloud, _port in {"aws": 4601, "azure": 4602, "openstack": 0}.items():

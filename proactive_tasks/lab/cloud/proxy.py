@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -130,7 +131,7 @@ async def _connect(lab: str, address: IPv4Address, port: int) -> tuple[asyncio.S
         raise RefusedError(504, f"{address}:{port} does not answer") from None
     except OSError as error:
         connection.close()
-        raise RefusedError(502, f"{address}:{port}: {error.strerror}") from error
+        raise RefusedError(502, f"{address}:{port}: {os.strerror(error.errno or 0)}") from error
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -60,7 +60,7 @@ def make_server(app: WSGIApplication, port: int) -> BaseWSGIServer:
         ) from error
 
     class Handler(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"  # connections are kept
+        protocol_version = "HTTP/1.1"  # though werkzeug closes each connection: it cannot tell what is left unread
 
         def log_request(self, code: int | str = "-", _size: int | str = "-") -> None:
             path = self.path.partition("?")[0]  # a query may hold a secret
