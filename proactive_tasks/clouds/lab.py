@@ -104,8 +104,8 @@ class LabProvider:
 
 
 def _is_overlays(lab: str) -> bool:
-    """Emulated clouds may have a lab that is no overlay's: what is in it is theirs to tell of."""
-    return bool(Lab(lab).sites()) or not Lab(lab).clouds()
+    """A lab that holds emulated clouds is no overlay's: what is in it is theirs to tell of."""
+    return not Lab(lab).clouds()
 
 
 def _reach(lab: Lab, host: str, targets: Sequence[str], deadline_s: float) -> dict[str, float | None]:

@@ -61,7 +61,8 @@ class Lab:
 
     def clouds(self) -> list[str]:
         """The emulated clouds that are here."""
-        return sorted(path.name.removeprefix(CLOUD) for path in self._names.folder.glob(f"{CLOUD}*"))
+        folders = [path.name for path in _children(self._names.folder) if path.is_dir()]
+        return sorted({name.removeprefix(CLOUD).removeprefix("_") for name in folders if name.startswith((CLOUD, "_"))})
 
     def status(self, site: str) -> SiteStatus | None:
         """What is there of a site; None while it has no machine."""
@@ -361,8 +362,10 @@ class Lab:
             state["cuts"] = [*others, pair] if there else others
 
     def remove_if_empty(self) -> None:
-        """With its last site goes the router."""
+        """With its last site goes the router, unless somebody still serves here."""
         with files.locked(self._names.lock):
+            if processes.having(is_of(self.overlay)):
+                return
             if not self._state.legs() and not any(path.is_dir() for path in _children(self._names.folder)):
                 namespaces.delete(self._names.internet, self._names.controller)
                 shutil.rmtree(self._names.folder, ignore_errors=True)
@@ -370,7 +373,8 @@ class Lab:
 
     def _traces(self) -> list[str]:
         """Sites of which anything is left, be it only a process or a namespace."""
-        found = {path.name for path in _children(self._names.folder) if path.is_dir()} | set(self._state.legs())
+        folders = {path.name for path in _children(self._names.folder) if path.is_dir()}
+        found = {name for name in folders if not name.startswith("_")} | set(self._state.legs())
         for name in namespaces.existing(self._names.prefix):
             site = name.removeprefix(self._names.prefix).split(".")[0]
             found |= set() if site.startswith("_") else {site}

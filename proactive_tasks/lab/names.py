@@ -23,7 +23,7 @@ GATEWAY = "gateway"
 """The gateway's name within its site."""
 
 CLOUD = "cloud-"
-"""What the folders of emulated clouds start with, in a lab's."""
+"""What the folders of emulated clouds start with, in a lab's; those of their own processes may start with `_`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from proactive_tasks.clouds.lab import LabProvider
 from proactive_tasks.lab import Lab, labs, namespaces
 from proactive_tasks.lab.cloud.fabric import Fabric
 from proactive_tasks.lab.cloud.model import (
@@ -375,6 +376,25 @@ def test_a_server_that_is_off_runs_no_command(clouds: str) -> None:
         fabric.apply(WHOLE)
 
 
+USER_DATA = b"""#cloud-config
+users: []
+disable_root: false
+ssh_deletekeys: false
+bootcmd: [[ssh-keygen, -A]]
+ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3Cy1WIx1kzzPbyKqvkVLpLHhyP9J6DEkCFX0oXmMfL nobody]
+write_files: [{path: /etc/overlay/seeded, content: "yes"}]
+"""
+
+
+def greeting(lab: str, address: IPv4Address) -> bytes:
+    """What a server's SSH says first, seen from the controller."""
+    try:
+        with LabProvider().dial(lab, address, 22, 2.0) as connection:
+            return connection.recv(100)
+    except OSError:
+        return b""
+
+
 APPLY = """
 import pickle, sys
 from proactive_tasks.lab.cloud.fabric import Fabric
@@ -415,10 +435,11 @@ def test_what_a_killed_process_began_is_completed(clouds: str) -> None:
         assert Lab(name).leftovers() == []
 
 
-@pytest.mark.parametrize("moment", [0.02, 0.05, 0.09, 0.14, 0.2])
+@pytest.mark.parametrize("moment", [0.02, 0.05, 0.09, 0.14, 0.2, 0.3])
 def test_destroy_removes_what_a_killed_process_began(moment: float) -> None:
     with lab("torn") as name:
-        apply_until(name, [vpc(1), Cloud()], moment)
+        machines = changed(changed(vpc(1), "i-1-1", user_data=USER_DATA), "i-1-2", user_data=USER_DATA)
+        apply_until(name, [vpc(1), Cloud(), machines, Cloud()], moment)
         Lab(name).destroy()
         assert Lab(name).leftovers() == []
 
@@ -436,14 +457,6 @@ def test_a_lab_whose_record_is_lost_is_made_anew_or_removed() -> None:
         assert Lab(name).leftovers() == []
 
 
-USER_DATA = b"""#cloud-config
-users: []
-disable_root: false
-ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3Cy1WIx1kzzPbyKqvkVLpLHhyP9J6DEkCFX0oXmMfL nobody]
-write_files: [{path: /etc/overlay/seeded, content: "yes"}]
-"""
-
-
 def test_a_server_with_user_data_is_a_machine_that_keeps_its_disk_until_it_is_terminated() -> None:
     with lab("machine") as name:
         fabric, cloud = Fabric(name, "aws"), vpc(1)
@@ -458,6 +471,7 @@ def test_a_server_with_user_data_is_a_machine_that_keeps_its_disk_until_it_is_te
         wait(lambda: says("cat", "/etc/overlay/seeded") == "yes", 30, "no marker")
         assert says("hostname").strip() == "demo-paris-gateway"
         assert "nobody" in says("cat", "/root/.ssh/authorized_keys")
+        wait(lambda: greeting(name, PUBLIC[1]).startswith(b"SSH-2.0"), 30, "no SSH")
         assert "10.1.0.254/28" in says("ip", "-br", "address", "show", "ens5")
         says("sh", "-c", "echo kept > /etc/overlay/mine")
         assert in_server(name, "i-1-1", "ping", "-c1", "-W1", "10.1.0.254").returncode == 0

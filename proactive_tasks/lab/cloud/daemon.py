@@ -49,6 +49,7 @@ class Daemon:
             InputError: the port is taken.
             ProviderError: it ended, or did not listen in time; with the last lines that it wrote.
         """
+        self.stop()  # one that never came to listen, or whose record is lost
         _require_free(self.what, port)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = self.folder / f"{self.stem}.log"

@@ -68,13 +68,16 @@ class Fabric:
             known = {**known, **self._doubtful(known, servers, cloud)}
             plan = difference(known, wanted, self._names.internet)
             merged = _servers(cloud, servers)
-            self._write({**known, **dict.fromkeys(plan.touched)}, merged)
+            certain: Known = {**known, **dict.fromkeys(plan.touched)}
+            self._write(certain, merged)
             try:
-                self._carry_out(plan, cloud, merged)
-            except BaseException:
-                self._write(_distrusted(known, wanted, plan), merged)
-                raise
-            self._write(wanted, merged)
+                self._clear(plan, cloud, merged)
+                certain = _distrusted(known, wanted, plan)
+                _network(plan)
+                certain = wanted
+                self._start(cloud, merged)
+            finally:
+                self._write(certain, merged)
 
     def destroy(self) -> list[str]:
         """Remove everything of the cloud, also one whose record was lost; a line for each thing removed."""
@@ -154,23 +157,28 @@ class Fabric:
 
     # --- deeds
 
-    def _carry_out(self, plan: Plan, cloud: Cloud, servers: dict[str, dict[str, Any]]) -> None:
-        wanted = {server.name: server for server in cloud.servers}
+    def _clear(self, plan: Plan, cloud: Cloud, servers: dict[str, dict[str, Any]]) -> None:
+        """Power off what loses its namespace, and remove what is not wanted."""
+        wanted = {server.name for server in cloud.servers}
         names = {name: self._names.server(name, entry["label"]) for name, entry in servers.items()}
         off = [each for name, each in names.items() if servers[name]["machine"] and each.namespace in plan.remade]
         _each(off, lambda each: Machine(each).kill())
         for stray in self._folders() - {each.site for name, each in names.items() if name in wanted}:
             _remove(ServerNames(self._lab.overlay, stray))
-        for name in [name for name in servers if name not in wanted]:
+        for name in set(servers) - wanted:
             del servers[name]
-        _network(plan)
-        machines = [(server, names[server.name]) for server in cloud.servers if server.user_data]
-        for server, each in machines:
+
+    def _start(self, cloud: Cloud, servers: dict[str, dict[str, Any]]) -> None:
+        """Give machines their disks, and start those that have an interface: a boot looks for the network once."""
+        machines = [(server, self._names.server(server.name, server.label)) for server in cloud.servers]
+        machines = [(server, names) for server, names in machines if server.user_data]
+        for server, names in machines:
             if not servers[server.name]["disk"]:
-                Machine(each).kill()
-                Machine(each).make_disk(image.ensure(lambda _line: None), server.user_data)
+                Machine(names).kill()
+                Machine(names).make_disk(image.ensure(lambda _line: None), server.user_data)
                 servers[server.name]["disk"] = True
-        _each([each for server, each in machines if server.running], _boot)
+        wired = {nic.server for nic in cloud.nics}
+        _each([names for server, names in machines if server.running and server.name in wired], _boot)
 
     def _folders(self) -> set[str]:
         """The servers that have a disk, or the beginnings of one."""

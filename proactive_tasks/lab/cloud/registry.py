@@ -78,7 +78,6 @@ class ApiEmulator:
                 image.ensure(progress)
             port = self.port or PORTS[self.name]
             progress(f"starting the API of {self.name} on 127.0.0.1:{port}")
-            self._daemon.stop()
             said = self._daemon.start(port, *([] if self.machines else ["--no-machines"]))
         self._check(said)
         return dict(said["environment"])
@@ -118,6 +117,8 @@ class Dialled:
     def up(self, progress: Progress) -> Mapping[str, str]:
         """Start what does not run yet."""
         with files.locked(STATE / f"{self.lab}.clouds.lock", 600):
+            if not self.inner.environment():
+                Fabric(self.lab, self.name).destroy()  # of an API that died: what it knew is lost
             variables = self.inner.up(progress)
             if not proxy.environment(self.lab):
                 progress(f"starting the proxy into the lab on 127.0.0.1:{self.port}")
@@ -134,7 +135,7 @@ class Dialled:
         with files.locked(STATE / f"{self.lab}.clouds.lock", 600):
             others = set(Lab(self.lab).clouds()) - {self.name}
             removed = [] if others else proxy.daemon(self.lab).stop()
-            removed += self.inner.down()
+            removed += [*self.inner.down(), *Fabric(self.lab, self.name).destroy()]
             if not others:
                 (STATE / f"{self.lab}.clouds.lock").unlink(missing_ok=True)
         Lab(self.lab).remove_if_empty()
