@@ -380,7 +380,7 @@ USER_DATA = b"""#cloud-config
 users: []
 disable_root: false
 ssh_deletekeys: false
-bootcmd: [[ssh-keygen, -A]]
+bootcmd: [[ssh-keygen, -q, -t, ed25519, -N, "", -f, /etc/ssh/ssh_host_ed25519_key]]
 ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3Cy1WIx1kzzPbyKqvkVLpLHhyP9J6DEkCFX0oXmMfL nobody]
 write_files: [{path: /etc/overlay/seeded, content: "yes"}]
 """
