@@ -395,6 +395,7 @@ class Lab:
         for pid in processes.having(is_of(self.overlay)):
             processes.terminate(pid, is_of(self.overlay), STOP_S)
             removed.append(f"process {pid}")
+        self._names.daemons.unlink(missing_ok=True)
         return removed
 
     def _is_ours(self, argv: list[str]) -> bool:

@@ -60,6 +60,11 @@ class LabNames:
         """Guards the router namespace and the lab's state; it outlives the lab's folder."""
         return STATE / f"{self.overlay}.lock"
 
+    @property
+    def daemons(self) -> Path:
+        """Guards what serves in the background for the lab's emulated clouds."""
+        return STATE / f"{self.overlay}.clouds.lock"
+
     def site(self, site: str) -> SiteNames:
         """The names of one site's parts."""
         return SiteNames(self.overlay, site)

@@ -13,13 +13,16 @@ from proactive_tasks.lab.cloud.daemon import Daemon
 from proactive_tasks.lab.cloud.emulator import Emulator
 from proactive_tasks.lab.cloud.fabric import Fabric
 from proactive_tasks.lab.lab import Lab
-from proactive_tasks.lab.names import STATE, CloudNames
+from proactive_tasks.lab.names import CloudNames, LabNames
 from proactive_tasks.lab.requirements import require
 from proactive_tasks.overlay.errors import InputError
 
 CLOUDS = ("aws", "azure", "openstack")
 PORTS = {"aws": 4601, "azure": 4602}
 PROXY_PORT = 4600
+START_S = 1800.0
+"""The first start of all may build an image, or install a control plane."""
+
 LAB = "clouds"
 """The lab in which emulated clouds are, unless another is named."""
 
@@ -116,7 +119,8 @@ class Dialled:
 
     def up(self, progress: Progress) -> Mapping[str, str]:
         """Start what does not run yet."""
-        with files.locked(STATE / f"{self.lab}.clouds.lock", 600):
+        require()
+        with files.locked(LabNames(self.lab).daemons, START_S):
             if not self.inner.environment():
                 Fabric(self.lab, self.name).destroy()  # of an API that died: what it knew is lost
             variables = self.inner.up(progress)
@@ -132,11 +136,11 @@ class Dialled:
 
     def down(self) -> list[str]:
         """Stop the cloud, and with the last one of the lab the proxy."""
-        with files.locked(STATE / f"{self.lab}.clouds.lock", 600):
+        with files.locked(LabNames(self.lab).daemons, START_S):
             others = set(Lab(self.lab).clouds()) - {self.name}
             removed = [] if others else proxy.daemon(self.lab).stop()
             removed += [*self.inner.down(), *Fabric(self.lab, self.name).destroy()]
             if not others:
-                (STATE / f"{self.lab}.clouds.lock").unlink(missing_ok=True)
+                LabNames(self.lab).daemons.unlink(missing_ok=True)
         Lab(self.lab).remove_if_empty()
         return removed
