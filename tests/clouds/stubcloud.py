@@ -20,11 +20,10 @@ def make_app(carry: Carry) -> Any:
     def cloud() -> Cloud:
         segment = Segment("net", "net", NET, NET[1], (Route(ANYWHERE, INTERNET),))
         nics = [
-            Nic(name, "net", NET[9 + number], server=name, public=IPv4Address("192.0.2.0") + number)
+            Nic(name, "net", NET[9 + number], server=f"id-{name}", public=IPv4Address("192.0.2.0") + number)
             for name, number in servers.items()
         ]
         made = [Server(f"id-{name}", name) for name in servers]
-        nics = [Nic(n.name, n.segment, n.address, server=f"id-{n.name}", public=n.public) for n in nics]
         return Cloud((Domain("net", (NET,), internet=True),), (segment,), tuple(nics), tuple(made))
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -34,6 +34,7 @@ from proactive_tasks.lab.cloud.model import (
     Server,
 )
 from proactive_tasks.lab.cloud.wiring import port
+from proactive_tasks.lab.machine import Machine
 from proactive_tasks.lab.names import CloudNames
 from proactive_tasks.lab.processes import wait
 from proactive_tasks.lab.requirements import missing
@@ -485,6 +486,11 @@ def test_a_server_with_user_data_is_a_machine_that_keeps_its_disk_until_it_is_te
         fabric.apply(cloud)
         wait(lambda: says("cat", "/etc/overlay/mine") == "kept\n", 30, "no disk")
         assert in_server(name, "controller", "ping", "-c1", "-W1", "192.0.2.5").returncode == 0
+
+        Machine(CloudNames(name, "aws").server("i-1-gateway")).kill()  # a crash: the next change finds it
+        assert [each.state for each in fabric.servers()] == ["dead", "running", "running"]
+        fabric.apply(cloud)
+        wait(lambda: says("cat", "/etc/overlay/mine") == "kept\n", 30, "no disk")
 
         fabric.apply(Cloud(cloud.domains, cloud.segments, cloud.nics, cloud.servers[1:]))
         assert not disk.exists()

@@ -32,7 +32,7 @@ class ServerStatus:
     cloud: str
     label: str
     name: str  # the API's identifier
-    state: str  # running, stopped
+    state: str  # running, stopped; dead: it should run and does not
     private: tuple[str, ...]
     public: tuple[str, ...]
     namespace: str
@@ -97,7 +97,7 @@ class Fabric:
                 cloud=self._names.cloud,
                 label=entry["label"],
                 name=name,
-                state="running" if entry["running"] else "stopped",
+                state=self._state(name, entry),
                 private=tuple(entry["private"]),
                 public=tuple(entry["public"]),
                 namespace=self._names.server(name).namespace,
@@ -129,6 +129,12 @@ class Fabric:
             for kind, space, name, value in record.get("world", [])
         }
         return known, record.get("servers", {})
+
+    def _state(self, name: str, entry: dict[str, Any]) -> str:
+        if not entry["running"]:
+            return "stopped"
+        dead = entry["machine"] and Machine(self._names.server(name)).pid() is None
+        return "dead" if dead else "running"
 
     def _write(self, known: Known, servers: dict[str, dict[str, Any]]) -> None:
         files.write(self._file, {"world": [[*key, value] for key, value in sorted(known.items())], "servers": servers})
