@@ -89,10 +89,8 @@ def ls(lab: LabOption = "clouds", output: OutputOption = Output.TABLE) -> None:
 
     require(machines=False)
     found = {fabric.cloud: fabric.servers() for fabric in _fabrics(lab)}
-    values = {
-        "lab": lab,
-        "clouds": [{"cloud": cloud, "servers": [asdict(each) for each in servers]} for cloud, servers in found.items()],
-    }
+    servers = [asdict(each) for servers in found.values() for each in servers]
+    values = {"lab": lab, "clouds": list(found), "servers": servers}
     answer(output, values, lambda: _table(lab, found))
 
 

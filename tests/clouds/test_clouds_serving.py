@@ -207,9 +207,9 @@ def test_ls_and_exec_know_servers_by_label_and_by_identifier(lab, stub, capsys):
     call(url, ("PUT", "/demo--aws--host1"))
     code, out, _ = overlayctl(capsys, "ls", "--lab", lab, "--output", "json")
     assert code == 0
-    (cloud,) = json.loads(out)["clouds"]
-    (server,) = cloud["servers"]
-    assert (cloud["cloud"], server["label"], server["name"]) == ("stub", "demo--aws--host1", "id-demo--aws--host1")
+    assert json.loads(out)["clouds"] == ["stub"]
+    (server,) = json.loads(out)["servers"]
+    assert (server["cloud"], server["label"], server["name"]) == ("stub", "demo--aws--host1", "id-demo--aws--host1")
     assert (server["state"], server["private"], server["public"]) == ("running", ["10.9.0.10"], ["192.0.2.1"])
     assert server["namespace"] in namespaces.existing(f"ovl.{lab}.")
     assert "demo--aws--host1" in overlayctl(capsys, "ls", "--lab", lab)[1]
