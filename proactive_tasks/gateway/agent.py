@@ -22,6 +22,8 @@ from proactive_tasks.probes import echo
 _KEY = "/etc/overlay/pki/key.pem"
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 _NEXT_HOST_KEY = "/etc/ssh/.overlay_next_host_key"
+_CLOUD_INIT_RESULT = "/run/cloud-init/result.json"
+_CLOUD_INIT_LOG = "/var/log/cloud-init-output.log"
 _PROGRAMS = ("/usr/sbin/openvpn", "/usr/sbin/bird", "/usr/sbin/nft", "/usr/bin/openssl", "/usr/sbin/tc")
 _ALGORITHMS = {
     "ecdsa": ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
@@ -37,9 +39,11 @@ class Agent:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
-    def missing(self) -> list[str]:
-        """The programs that a gateway needs and that are not installed (yet)."""
-        return [name for name in _PROGRAMS if not self.machine.path(name).exists()]
+    def first_boot(self) -> dict[str, Any]:
+        """The programs that a gateway needs and that are not installed (yet), and whether cloud-init is through."""
+        missing = [name for name in _PROGRAMS if not self.machine.path(name).exists()]
+        through = self.machine.path(_CLOUD_INIT_RESULT).exists()
+        return {"missing": missing, "through": through, "log": self.machine.tail(_CLOUD_INIT_LOG) if missing else ""}
 
     def make_key(self, site: str, algorithm: str) -> str:
         """The gateway's private key, made if there is none, and a request for a certificate of `site`, PEM."""

@@ -65,6 +65,14 @@ class Machine:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def tail(self, name: str, lines: int = 5) -> str:
+        """The last lines of a log, in one."""
+        try:
+            said = self.path(name).read_text(errors="replace").splitlines()
+        except OSError:
+            return "there is none"
+        return " | ".join(line.strip() for line in said[-lines:] if line.strip())[-600:]
+
     def write(self, name: str, content: str, mode: int = 0o644) -> None:
         """Write a file whole: whoever reads it sees the old content or the new."""
         path = self.path(name)

@@ -213,14 +213,16 @@ class GatewaySession:
         """Wait until every program that a gateway needs is installed.
 
         Raises:
-            GatewayError: some lack at the deadline.
+            GatewayError: cloud-init ended without them, or some lack at the deadline; with its log's last lines.
         """
         end = time.monotonic() + deadline_s
-        while missing := self._ask("missing", 10):
-            if time.monotonic() > end:
+        while (boot := self._ask("first_boot", 10))["missing"]:
+            if boot["through"] or time.monotonic() > end:
+                when = "when cloud-init had ended" if boot["through"] else f"within {deadline_s:.0f} s"
                 raise GatewayError(
-                    f"gateway {self._address}: {', '.join(missing)} not installed within {deadline_s:.0f} s; "
-                    "see /var/log/cloud-init-output.log there"
+                    f"gateway {self._address}: {', '.join(boot['missing'])} not installed {when}; its log "
+                    f"(/var/log/cloud-init-output.log) ends: {boot['log']}; see to its way to the Debian mirrors, then "
+                    "replace it (overlayctl replace SITE)"
                 )
             time.sleep(0.5)
 
