@@ -167,7 +167,7 @@ def test_a_variable_of_a_job_is_read_by_a_task_or_by_the_job_itself(file: Path) 
 
 
 def _commands(group: typer.Typer) -> set[str]:
-    return {
+    return {inner.name or "" for inner in group.registered_groups} | {
         command.name or (command.callback.__name__.replace("_", "-") if command.callback else "")
         for command in group.registered_commands
     }
