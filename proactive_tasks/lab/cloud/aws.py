@@ -100,10 +100,10 @@ class EmulatedAws:
 
     def __init__(self, carry: Carry) -> None:
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # hundreds of images that nobody asks for
-        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.ec2.models import ec2_backends
         from moto.ec2.models.route_tables import Route as MotoRoute
-        from moto.server import DomainDispatcherApplication, create_backend_app
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         self.account = Account(ACCESS_KEY)
         self._moto: WSGIApplication = DomainDispatcherApplication(create_backend_app)
@@ -133,7 +133,7 @@ class EmulatedAws:
             if carried is not None:
                 wait([carried], CARRY_S)
                 if carried.done() and (problem := carried.exception()) is not None:
-                    raise RefusalError("InternalError", f"the network: {problem}", 500)
+                    answer = _refused(RefusalError("InternalError", f"the network: {problem}", 500))
         except RefusalError as refusal:
             answer = _refused(refusal)
         start_response(answer.status, [*answer.headers, ("Content-Length", str(len(answer.body)))])
@@ -185,40 +185,38 @@ class EmulatedAws:
         return backend
 
     def _answer(self, call: Call, environ: WSGIEnvironment) -> _Answer:
+        """API Reference, "Ensuring idempotency": a token's second use gets the first answer; other parameters: none."""
         token = (call.region, call.action, call.get("ClientToken"))
+        if not token[2]:
+            return self._carried_out(call, environ)
         asked = dict(call.given)
-        if token[2] and token in self._tokens:
-            # API, "Ensuring idempotency": the same parameters give the first answer, others are refused.
-            before, answer = self._tokens[token]
-            if before != asked:
-                raise RefusalError(
-                    "IdempotentParameterMismatch",
-                    "The client token you have provided is associated with a resource that has other parameters.",
-                )
-            return answer
+        before, answer = self._tokens.get(token, (asked, None))
+        if before != asked:
+            raise RefusalError("IdempotentParameterMismatch", "The client token belongs to other parameters.")
+        if answer is None:
+            answer = self._carried_out(call, environ)
+            if answer.status.startswith("200"):
+                self._tokens[token] = (asked, answer)
+        return answer
+
+    def _carried_out(self, call: Call, environ: WSGIEnvironment) -> _Answer:
         from moto.ec2.exceptions import EC2ClientError
 
         try:
-            rules.BEFORE.get(call.action, lambda _call: None)(call)
+            rules.BEFORE.get(call.action, rules.nothing)(call)
         except EC2ClientError as error:  # moto's own words for what it does not find
             raise RefusalError(error.code, error.message) from error
         if call.action == "AllocateAddress":
             call.given["Address"] = self._public_address()
         kept = list(self._keep_interfaces(call)) if call.action == "TerminateInstances" else []
-        known = set(rules.instances(call.backend)) if call.action == "RunInstances" else set()
-        states = {each.id: each.state for each in rules.instances(call.backend)}
+        states = {each: each.state for each in rules.instances(call.backend)}
         answer = self._forwarded(call, environ)
         for eni, goes in kept:
             eni.delete_on_termination = goes
         if answer.status.startswith("200"):
-            rules.AFTER.get(call.action, lambda _call: None)(call)
-            if call.action in rules.REMOVALS:
-                call.backend.tags.pop(call.get(rules.REMOVALS[call.action]), None)
+            rules.AFTER.get(call.action, rules.nothing)(call)
             if call.action == "RunInstances":
-                made = [each for each in rules.instances(call.backend) if each not in known]
-                rules.after_run_instances(call, made)
-            if token[2]:
-                self._tokens[token] = (asked, answer)
+                rules.after_run_instances(call, [one for one in rules.instances(call.backend) if one not in states])
         if call.action in LIFECYCLE:
             self._set_out(call, states)
         return answer
@@ -252,7 +250,7 @@ class EmulatedAws:
                     yield eni, eni.delete_on_termination
                     eni.delete_on_termination = False
 
-    def _set_out(self, call: Call, before: dict[str, str]) -> None:
+    def _set_out(self, call: Call, before: dict[Any, str]) -> None:
         """EC2 User Guide, "Instance lifecycle": the states on the way."""
         on_the_way = {
             "running": ("pending", "running"),
@@ -260,10 +258,10 @@ class EmulatedAws:
             "terminated": ("shutting-down", "terminated"),
         }
         for instance in rules.instances(call.backend):
-            if instance.state == before.get(instance.id) or instance.state not in on_the_way:
+            if instance.state == before.get(instance) or instance.state not in on_the_way:
                 continue
             way, end = on_the_way[instance.state]
-            if end == "terminated" and before.get(instance.id) == "shutting-down":
+            if end == "terminated" and before.get(instance) == "shutting-down":
                 end = ""  # it is on its way already
             _put(instance, way)
             reason = ""
@@ -345,7 +343,6 @@ def _bury(backend: Any, instance: Any) -> None:
         eni.instance, eni.attachment_id, eni.attach_time, eni.status = None, None, None, "available"
         if eni.delete_on_termination and eni.id in backend.enis:
             eni.delete()
-            backend.tags.pop(eni.id, None)
     instance.nics = _Nothing()
     instance.teardown_defaults()
     rules.free_addresses(backend)

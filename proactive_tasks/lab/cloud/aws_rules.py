@@ -119,6 +119,10 @@ def _groups(backend: Any) -> Iterator[Any]:
         yield from of_vpc.values()
 
 
+def nothing(_call: Call) -> None:
+    """The rule of most calls: moto does as AWS does."""
+
+
 def _depends(message: str) -> RefusalError:
     return RefusalError("DependencyViolation", message)
 
@@ -367,7 +371,7 @@ def authorize(call: Call) -> None:
     for each in call.numbered("IpPermissions"):
         protocol = call.get(f"{each}.IpProtocol")
         protocol = _PROTOCOLS.get(protocol, protocol)
-        ports = (None, None)
+        ports: tuple[int | None, int | None] = (None, None)
         if protocol != "-1":
             ports = (int(call.get(f"{each}.FromPort")), int(call.get(f"{each}.ToPort")))
         for source in call.numbered(f"{each}.IpRanges"):
@@ -483,6 +487,26 @@ def associate_address(call: Call) -> None:
         and call.get("AllowReassociation") == "true"
     ):
         moved.eni.public_ip = None  # moto forgets to take it from where it was
+
+
+def describe_tags(call: Call) -> None:
+    """API, DescribeTags: of resources that are there; moto keeps what it knew of deleted ones."""
+    backend = call.backend
+    there = {
+        "vpc": backend.vpcs,
+        "subnet": {subnet.id for of_zone in backend.subnets.values() for subnet in of_zone.values()},
+        "igw": backend.internet_gateways,
+        "rtb": backend.route_tables,
+        "sg": {group.id for group in _groups(backend)},
+        "eni": backend.enis,
+        "eipalloc": {address.allocation_id for address in backend.addresses},
+        "key": {pair.id for pair in backend.key_pairs.values()},
+        "vol": backend.volumes,
+    }
+    for identifier in list(backend.tags):
+        kind = identifier.partition("-")[0]
+        if kind in there and identifier not in there[kind]:
+            del backend.tags[identifier]
 
 
 # Instances
@@ -627,6 +651,7 @@ BEFORE: Mapping[str, Rule] = {
     "DeleteSecurityGroup": delete_security_group,
     "DeleteSubnet": delete_subnet,
     "DeleteVpc": delete_vpc,
+    "DescribeTags": describe_tags,
     "DetachInternetGateway": detach_internet_gateway,
     "DisassociateRouteTable": disassociate_route_table,
     "ImportKeyPair": import_key_pair,
@@ -650,14 +675,3 @@ AFTER: Mapping[str, Rule] = {
     "ModifyNetworkInterfaceAttribute": after_modify_network_interface_attribute,
 }
 """What is put right after it."""
-
-REMOVALS: Mapping[str, str] = {
-    "DeleteSubnet": "SubnetId",
-    "DeleteSecurityGroup": "GroupId",
-    "DeleteRouteTable": "RouteTableId",
-    "DeleteInternetGateway": "InternetGatewayId",
-    "DeleteNetworkInterface": "NetworkInterfaceId",
-    "DeleteVpc": "VpcId",
-    "ReleaseAddress": "AllocationId",
-}
-"""Calls after which the tags of what they name are gone (API, DescribeTags), and where they name it."""
