@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import IPv4Address
+from typing import Any
 
 from proactive_tasks.clouds import dialing
 from proactive_tasks.clouds.aws_api import (
@@ -31,6 +32,7 @@ from proactive_tasks.clouds.aws_api import (
     alive,
     connect,
     identifier_of,
+    open_session,
     require_credentials,
     said,
     state,
@@ -69,6 +71,7 @@ class AwsProvider:
     settle_s: float = SETTLE_S
     poll_s: float = 2.0
     patience_s: float = PATIENCE_S
+    _sessions: dict[str, Any] = field(default_factory=dict, repr=False)  # by profile; a first client takes a second
     _apis: dict[tuple[str, str], Api] = field(default_factory=dict, repr=False)
     _images: dict[str, str] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -166,8 +169,10 @@ class AwsProvider:
 
     def _api_of(self, profile: str, region: str, whose: str) -> Api:
         with self._lock:
+            if profile not in self._sessions:
+                self._sessions[profile] = open_session(profile, whose)
             if (profile, region) not in self._apis:
-                self._apis[profile, region] = connect(profile, region, whose)
+                self._apis[profile, region] = connect(self._sessions[profile], region, whose)
             return self._apis[profile, region]
 
     def _taken(self, journal: Journal, progress: Progress) -> Taken:

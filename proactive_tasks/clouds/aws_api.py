@@ -297,23 +297,32 @@ def identifier_of(made: Object) -> str:
     return next((str(made[of.identifier]) for of in KINDS.values() if of.identifier in made), "made")
 
 
-def connect(profile: str, region: str, whose: str) -> Api:
+def open_session(profile: str, whose: str) -> Any:
+    """A session of boto3: its chain of credentials, or a profile.
+
+    Raises:
+        InputError: the profile is not known.
+    """
+    try:
+        return boto3.Session(profile_name=profile or None)
+    except refusals.BotoCoreError as error:
+        raise InputError(f"{whose}: {error}; correct the option profile, or configure it (aws configure)") from error
+
+
+def connect(session: Any, region: str, whose: str) -> Api:
     """The API of a region.
 
     Raises:
-        InputError: the profile or the region is not known.
+        InputError: the region is not known, or there is no way to make a client.
     """
+    region = region or session.region_name or ""
+    partitions = session.get_available_partitions()
+    known = {each for of in partitions for each in session.get_available_regions("ec2", partition_name=of)}
+    if not region:
+        raise InputError(f"{whose}: in which region of AWS? Give it one, e.g. region: eu-central-1")
+    if region not in known:
+        raise InputError(f"{whose}: AWS has no region {region!r}; correct it, or update boto3 if it is a new one")
     try:
-        session = boto3.Session(profile_name=profile or None)
-        region = region or session.region_name or ""
-        partitions = session.get_available_partitions()
-        known = {each for of in partitions for each in session.get_available_regions("ec2", partition_name=of)}
-        if not region:
-            raise InputError(f"{whose}: in which region of AWS? Give it one, e.g. region: eu-central-1")
-        if region not in known:
-            raise InputError(f"{whose}: AWS has no region {region!r}; correct it, or update boto3 if it is a new one")
         return Api(session, region)
-    except refusals.ProfileNotFound as error:
-        raise InputError(f"{whose}: {error}; correct the option profile, or configure it (aws configure)") from error
-    except (refusals.BotoCoreError, ValueError) as error:
+    except (refusals.BotoCoreError, ValueError) as error:  # an endpoint that is no URL, a broken configuration file
         raise InputError(f"{whose}: {error}; check the configuration of AWS on this machine") from error

@@ -44,7 +44,8 @@ class Removal:
             self._remove("address", each, "ReleaseAddress", AllocationId=each["AllocationId"])
         for each in self.found.ours("network interface"):
             identifier = each["NetworkInterfaceId"]
-            self._remove("network interface", each, "DeleteNetworkInterface", NetworkInterfaceId=identifier)
+            if not each.get("Attachment", {}).get("DeleteOnTermination"):  # else it went with its instance
+                self._remove("network interface", each, "DeleteNetworkInterface", NetworkInterfaceId=identifier)
 
     def _tables(self) -> None:
         for each in self.found.ours("route table"):

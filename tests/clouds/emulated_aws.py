@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import Any
 from unittest import mock
@@ -51,7 +52,18 @@ def order(of: Site, **fields: Any) -> GatewayOrder:
 
 
 def provider() -> AwsProvider:
-    return AwsProvider(settle_s=0.3, poll_s=0.02, patience_s=20)
+    """The driver of this place; one, since making boto3's clients takes longer than most tests."""
+    return _provider(os.environ["AWS_ENDPOINT_URL"])
+
+
+@lru_cache(1)
+def _provider(_url: str) -> AwsProvider:
+    return fresh()
+
+
+def fresh(**fields: float) -> AwsProvider:
+    """A driver that has seen nothing yet."""
+    return AwsProvider(**{"settle_s": 0.3, "poll_s": 0.02, "patience_s": 20.0, **fields})  # type: ignore[arg-type]
 
 
 def action(request: Request) -> str:
@@ -72,10 +84,13 @@ class Place:
 
     def client(self, region: str = REGION) -> Any:
         """Somebody else's client, who does not go through the proxy's trouble."""
-        config = Config(retries={"total_max_attempts": 1})
-        return boto3.client("ec2", region_name=region, endpoint_url=self.url, config=config)
+        if region not in self.clients:
+            config = Config(retries={"total_max_attempts": 1})
+            self.clients[region] = boto3.client("ec2", region_name=region, endpoint_url=self.url, config=config)
+        return self.clients[region]
 
     url: str = ""
+    clients: dict[str, Any] = field(default_factory=dict)
 
     def calls(self) -> list[str]:
         return [action(request) for request in self.trouble.calls]
@@ -125,7 +140,7 @@ def lines(of: GatewayOrder, by: AwsProvider | None = None) -> list[str]:
 
 
 def left(place: Place, regions: Sequence[str] = (REGION,)) -> list[str]:
-    """What AWS still tells of, by every call that tells of something, but for the default VPC and terminated instances."""
+    """What AWS still tells of by all calls that tell of something, but for default VPCs and terminated instances."""
     found: list[str] = []
     for region in regions:
         ec2 = place.client(region)
