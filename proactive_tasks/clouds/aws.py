@@ -200,7 +200,7 @@ class AwsProvider:
         return Found(held)
 
     def _settled(self, order: GatewayOrder, found: Found, journal: Journal) -> Found:
-        """Look again while something that a run before this one may have made can still be invisible."""
+        """Look again while something that an earlier run may have made can still be invisible; record what it made."""
         names = Names(order.overlay, order.site.name).all(order.site.hosts)
         intended = {(kind, name): journal.pending(kind, name) for kind in KINDS for name in names}
         ends = {what: at + timedelta(seconds=self.settle_s) for what, at in intended.items() if at is not None}
@@ -214,8 +214,13 @@ class AwsProvider:
             seen = self._look(order.overlay, order.site)
             return None
 
-        waiting = f"site {order.site.name}: what an earlier run made shows up"
-        return until(look, self.settle_s + TERMINATED_S, waiting, min(1.0, self.poll_s)) if ends else found
+        if ends:
+            waiting = f"site {order.site.name}: what an earlier run made shows up"
+            seen = until(look, self.settle_s + TERMINATED_S, waiting, min(1.0, self.poll_s))
+        for what in ends:
+            if (made := seen.one(*what)) is not None:
+                journal.made(*what, identifier_of(made))
+        return seen
 
     def _find(self, order: GatewayOrder, kind: str, name: str) -> Object | None:
         """What a call with an unclear outcome made; None when it would have to be visible by now."""

@@ -20,6 +20,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from proactive_tasks.clouds.aws import AwsProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
 from proactive_tasks.lab.cloud import aws
+from proactive_tasks.lab.cloud.emulator import Carry
 from proactive_tasks.lab.cloud.model import Cloud
 from proactive_tasks.overlay.model import Origin, Site
 from tests.clouds.trouble import Request, Trouble, trouble
@@ -100,20 +101,25 @@ class Place:
 
 
 @contextmanager
-def emulated_aws() -> Iterator[Place]:
-    carried: list[Cloud] = []
-    app = aws.make_app(carried.append)
+def serving(app: aws.EmulatedAws) -> Iterator[str]:
+    """Its URL, while it is served."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
     try:
-        with trouble(url) as made, mock.patch.dict(os.environ, aws.environment(made.url)):
-            yield Place(app, made, carried, url)
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+@contextmanager
+def emulated_aws(carry: Carry | None = None) -> Iterator[Place]:
+    carried: list[Cloud] = []
+    app = aws.make_app(carry or carried.append)
+    with serving(app) as url, trouble(url) as made, mock.patch.dict(os.environ, aws.environment(made.url)):
+        yield Place(app, made, carried, url)
 
 
 class _Quiet(WSGIRequestHandler):

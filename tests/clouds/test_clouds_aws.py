@@ -21,6 +21,7 @@ from tests.clouds.emulated_aws import (
     Place,
     deploy,
     emulated_aws,
+    fresh,
     left,
     lines,
     provider,

@@ -1,4 +1,4 @@
-"""Every fifth call to AWS fails at random: the site is deployed and released all the same, and nothing is there twice."""
+"""Every fifth call to AWS fails at random: a site is deployed and released all the same, and nothing is made twice."""
 
 from __future__ import annotations
 
