@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -531,3 +534,19 @@ def test_a_route_that_is_somebody_elses_is_not_replaced(empty: Place, adopted: A
     with pytest.raises(InputError, match=rf"has a route to 10.0.0.0/8 already \({adopted.way}\); remove it"):
         lines(order_of(adopted.site))
     adopted.ec2.delete_route(**way)
+
+
+def test_the_policy_in_the_docs_grants_what_the_driver_calls_and_no_more() -> None:
+    root = Path(__file__).parents[2]
+    policy = json.loads((root / "docs" / "aws-policy.json").read_text())
+    granted = {action for statement in policy["Statement"] for action in statement["Action"]}
+    source = "".join(path.read_text() for path in (root / "proactive_tasks" / "clouds").glob("aws*.py"))
+    verbs = (
+        "Allocate|Associate|Attach|Authorize|Create|Delete|Describe|Detach|Disassociate|Import|Modify|Release|Replace|"
+        "Revoke|Run|Start|Terminate"
+    )
+    called = set(re.findall(rf'"((?:{verbs})[A-Z][A-Za-z]+)"', source)) - {
+        "DeleteOnTermination",
+        "AssociatePublicIpAddress",
+    }
+    assert granted == {f"ec2:{each}" for each in called} | {"ec2:CreateTags"}  # tags in creating calls want it, too

@@ -12,6 +12,7 @@ import pytest
 
 from proactive_tasks.clouds import driver as driver_of
 from proactive_tasks.clouds.provider import NoJournal
+from proactive_tasks.lab.cloud.aws import ACCESS_KEY
 from proactive_tasks.lab.cloud.aws_rules import Account
 from proactive_tasks.overlay.errors import InputError, OverlayError, ProviderError
 from tests.clouds.emulated_aws import (
@@ -41,7 +42,7 @@ def empty(place: Place) -> Iterator[Place]:
     assert left(place) == []
     place.trouble.calls.clear()
     yield place
-    vars(place.app.account).update(vars(Account(place.app.account.access_key)))
+    place.app.account = Account(ACCESS_KEY)
     place.trouble.judge = lambda _request: None
     provider().release("presto", site(), NoJournal(), lambda _line: None)
 
@@ -68,8 +69,8 @@ REFUSED: list[tuple[Set, dict[str, Any], str, int]] = [
         _deny("ModifyNetworkInterfaceAttribute"),
         {},
         (
-            r"ModifyNetworkInterfaceAttribute\(SourceDestCheck=False\) on eni-\w+ refused: UnauthorizedOperation: You are "
-            "not authorized to perform this operation; grant ec2:ModifyNetworkInterfaceAttribute to these credentials"
+            r"ModifyNetworkInterfaceAttribute\(SourceDestCheck=False\) on eni-\w+ refused: UnauthorizedOperation: You "
+            "are not authorized to perform this operation; grant ec2:ModifyNetworkInterfaceAttribute to these"
         ),
         9,
     ),
@@ -121,7 +122,7 @@ def test_a_refusal_is_one_message_and_what_was_made_is_recorded(
     assert "a-gateway" not in str(told.value)
     assert KEY not in str(told.value)
     assert len([entry for entry in journal.entries.values() if entry]) == made
-    vars(empty.app.account).update(vars(Account(empty.app.account.access_key)))
+    empty.app.account = Account(ACCESS_KEY)
     deploy(order_of(site(options={})), journal=journal)  # put right, it goes on from there
     assert lines(order_of(site())) == []
 

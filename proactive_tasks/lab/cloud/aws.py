@@ -50,8 +50,8 @@ REGION = "eu-central-1"
 
 CHANGE_S = 0.1
 """The least time that an instance takes to change its state."""
-CARRY_S = 50.0
-"""How long a call waits for the network; an answer that comes later than a client waits helps nobody."""
+CARRY_S = 20.0
+"""How long a call waits for the network, then it is answered: no client waits much longer."""
 
 DEBIAN = "136693071363"
 IMAGES = (
@@ -105,19 +105,24 @@ class EmulatedAws:
         from moto.ec2.models.route_tables import Route as MotoRoute
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        self.account = Account(ACCESS_KEY)
+        setattr(MotoRoute, "state", property(rules.blackhole))  # noqa: B010 - moto's is always active
         self._moto: WSGIApplication = DomainDispatcherApplication(create_backend_app)
         self._backends: Any = ec2_backends[DEFAULT_ACCOUNT_ID]
-        for backend in list(self._backends.values()):
-            backend.reset()
-        setattr(MotoRoute, "state", property(rules.blackhole))  # noqa: B010 - moto's is always active
         self._lock = threading.RLock()
         self._carry = carry
         self._carrier = ThreadPoolExecutor(1, "aws-network")
-        self._told: Cloud | None = None
-        self._last: Future[None] | None = None
-        self._changes: list[_Change] = []
-        self._tokens: dict[tuple[str, str, str], tuple[dict[str, str], _Answer]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: nothing is there, everything is allowed."""
+        with self._lock:
+            for backend in list(self._backends.values()):
+                backend.reset()
+            self.account = Account(ACCESS_KEY)
+            self._told: Cloud | None = None
+            self._last: Future[None] | None = None
+            self._changes: list[_Change] = []
+            self._tokens: dict[tuple[str, str, str], tuple[dict[str, str], _Answer]] = {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one call."""
