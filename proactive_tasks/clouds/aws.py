@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import IPv4Address
+from operator import itemgetter
 from typing import Any
 
 from proactive_tasks.clouds import dialing
@@ -31,7 +32,7 @@ from proactive_tasks.clouds.aws_api import (
     Object,
     alive,
     connect,
-    identifier_of,
+    name_of,
     open_session,
     require_credentials,
     said,
@@ -114,7 +115,7 @@ class AwsProvider:
         found = self._settled(order, self._look(order.overlay, order.site), journal)
         self._await_running(api, self._steps(order, found, taken).hosts())
         wanted = {*Names(order.overlay, order.site.name).all(order.site.hosts)}
-        self._terminate(api, [each for each in found.instances() if tags_of(each)["Name"] not in wanted], taken)
+        self._terminate(api, [each for each in found.instances() if name_of("instance", each) not in wanted], taken)
         return [change.line for change in taken.changes]
 
     def discard(self, overlay: str, site: Site, journal: Journal) -> list[str]:
@@ -138,12 +139,12 @@ class AwsProvider:
         """Everything with our tags in these regions; a terminated instance that is still told of does not count."""
         wanted = {"tag:managed-by": MANAGED_BY, **({"tag:overlay": overlay} if overlay else {})}
         return [
-            Leftover(self.name, api.region, its.get("overlay", ""), its.get("site", ""), kind, its["Name"])
+            Leftover(self.name, api.region, its.get("overlay", ""), its.get("site", ""), kind, name_of(kind, each))
             for region in dict.fromkeys(regions)
             for api in [self._api_of("", region, f"overlay {overlay or '(any)'}")]
             for kind in KINDS
             for each in api.look(kind, wanted)
-            for its in [{"Name": each[KINDS[kind].identifier], **tags_of(each)}]
+            for its in [tags_of(each)]
             if state(each) != "terminated"
         ]
 
@@ -176,7 +177,7 @@ class AwsProvider:
             return self._apis[profile, region]
 
     def _taken(self, journal: Journal, progress: Progress) -> Taken:
-        return Taken(journal, progress, identifier=identifier_of, patience_s=self.patience_s)
+        return Taken(journal, progress, identifier=itemgetter("Identifier"), patience_s=self.patience_s)
 
     def _steps(self, order: GatewayOrder, found: Found, steps: Steps) -> SiteSteps:
         api, names = self._api(order.site), Names(order.overlay, order.site.name)
@@ -219,7 +220,7 @@ class AwsProvider:
             seen = until(look, self.settle_s + TERMINATED_S, waiting, min(1.0, self.poll_s))
         for what in ends:
             if (made := seen.one(*what)) is not None:
-                journal.made(*what, identifier_of(made))
+                journal.made(*what, made[KINDS[what[0]].identifier])
         return seen
 
     def _find(self, order: GatewayOrder, kind: str, name: str) -> Object | None:
@@ -227,13 +228,11 @@ class AwsProvider:
         end = datetime.now(UTC) + timedelta(seconds=self.settle_s)
         part = name.removeprefix(resource(order.overlay, order.site.name)).removeprefix("--")
 
-        def look() -> Iterator[Object | None]:
+        def look() -> tuple[Object | None] | None:
             found = Found({kind: self._mine(order.overlay, order.site, kind, part=part)}).one(kind, name)
-            if found is not None or datetime.now(UTC) > end:
-                yield found
+            return (found,) if found is not None or datetime.now(UTC) > end else None
 
-        found = until(lambda: list(look()) or None, self.settle_s + TERMINATED_S, name, min(1.0, self.poll_s))
-        return found[0]
+        return until(look, self.settle_s + TERMINATED_S, name, min(1.0, self.poll_s))[0]
 
     def _image(self, api: Api) -> str:
         """The newest Debian 12 image of the region."""
@@ -280,7 +279,7 @@ class AwsProvider:
         for identifier, each in doomed.items():
             if alive(each):
                 call = partial(api.call, "TerminateInstances", identifier, fine={"NotFound"}, InstanceIds=[identifier])
-                line = f"instance {tags_of(each)['Name']}: terminate"
+                line = f"instance {name_of('instance', each)}: terminate"
                 taken.take(line, said("TerminateInstances", identifier), call, instead={})
 
         def gone() -> bool | None:
@@ -290,7 +289,7 @@ class AwsProvider:
         if doomed:
             until(gone, TERMINATED_S, f"instance {', '.join(doomed)} is terminated", self.poll_s)
         for each in doomed.values():
-            taken.journal.gone("instance", tags_of(each)["Name"])
+            taken.journal.gone("instance", name_of("instance", each))
 
 
 def _states(api: Api, identifiers: Sequence[str]) -> dict[str, Object] | None:

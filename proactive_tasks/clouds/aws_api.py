@@ -221,6 +221,11 @@ def tags_of(of: Object) -> dict[str, str]:
     return _tagged(of.get("Tags") or of.get("TagSet") or ())
 
 
+def name_of(kind: str, of: Object) -> str:
+    """A resource's name; its identifier if somebody took that tag away."""
+    return tags_of(of).get("Name") or str(of[KINDS[kind].identifier])
+
+
 def state(instance: Object) -> str:
     """The state of an instance; "" of anything else."""
     found = instance.get("State")  # a subnet's is a text
@@ -290,11 +295,6 @@ def require_credentials() -> None:
             "aws: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or configure a profile (aws "
             "configure) or a role; docs/clouds.md holds the permissions that they need"
         )
-
-
-def identifier_of(made: Object) -> str:
-    """The identifier of what a call made."""
-    return next((str(made[of.identifier]) for of in KINDS.values() if of.identifier in made), "made")
 
 
 def open_session(profile: str, whose: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proactive_tasks.clouds.aws_api import KINDS, WAITING, Api, Found, Object, said, tags_of
+from proactive_tasks.clouds.aws_api import KINDS, WAITING, Api, Found, Object, name_of, said, tags_of
 from proactive_tasks.clouds.naming import MANAGED_BY
 from proactive_tasks.clouds.steps import Taken
 from proactive_tasks.overlay.errors import ProviderError
@@ -95,7 +95,7 @@ class Removal:
                 for each in foreign
             )
             raise ProviderError(
-                f"subnet {tags_of(subnet)['Name']} ({identifier}) holds what is not this overlay's: {words}; "
+                f"subnet {name_of('subnet', subnet)} ({identifier}) holds what is not this overlay's: {words}; "
                 "remove it, then run this again"
             )
 
@@ -122,11 +122,11 @@ class Removal:
                 )
 
     def _change(self, kind: str, of: Object, what: str, action: str, **arguments: Any) -> None:
-        self._do(f"{kind} {tags_of(of)['Name']}: {what}", action, str(of[KINDS[kind].identifier]), **arguments)
+        self._do(f"{kind} {name_of(kind, of)}: {what}", action, str(of[KINDS[kind].identifier]), **arguments)
 
     def _remove(self, kind: str, of: Object, action: str, **arguments: Any) -> None:
         self._change(kind, of, "remove", action, **arguments)
-        self.taken.journal.gone(kind, tags_of(of)["Name"])
+        self.taken.journal.gone(kind, name_of(kind, of))
 
     def _do(self, line: str, action: str, on: str, **arguments: Any) -> None:
         fine = {"NotFound", "Gateway.NotAttached", "InvalidPermission.NotFound"}

@@ -59,13 +59,13 @@ class SiteSteps:
     def gateway(self) -> tuple[Object, Object]:
         """All steps for the site's network and gateway; its instance and its address."""
         site = self.order.site
-        vpc, subnet, zone = self._adopted() if site.options.get("vpc") else self._network()
+        vpc, subnet = self._adopted() if site.options.get("vpc") else self._network()
         group = self._group(vpc, "gateway", gateway_rules(site, self.order.controllers))
         self._group(vpc, "hosts", host_rules(self.order.routes))
         interface = self._interface(subnet, group)
         address = self._address(interface)
         self._routes(interface)
-        return self._instance(interface, zone), address
+        return self._instance(interface), address
 
     # One step, and one that makes something
 
@@ -83,14 +83,19 @@ class SiteSteps:
             return held
         arguments["TagSpecifications"] = [self.names.specification(each, name) for each in (kind, *also)]
 
+        def identified(made: Object) -> Object:
+            return {**made, "Identifier": made[KINDS[kind].identifier]}  # for the journal
+
         def make() -> Object:
             busy = SETTLING | {"InvalidNetworkInterface.InUse"}
             if arguments.get("KeyName") == self.order.site.options.get("key_pair", ""):
                 busy -= {"InvalidKeyPair.NotFound"}  # the user's own: it is not on its way, it is not there
-            made = self.api.call(action, once=True, busy=busy, **arguments)
-            if kind == "instance":
-                return made["Instances"][0]  # type: ignore[no-any-return]
-            return made[answer] if answer else made  # type: ignore[no-any-return]
+            told = self.api.call(action, once=True, busy=busy, **arguments)
+            return identified(told["Instances"][0] if kind == "instance" else told[answer] if answer else told)
+
+        def find() -> Object | None:
+            found = self.find(kind, name)
+            return identified(found) if found is not None else None
 
         return self.steps.take(
             f"{kind} {name}: make" + detail(arguments),
@@ -98,13 +103,13 @@ class SiteSteps:
             make,
             instead={KINDS[kind].identifier: f"({kind} {name})"},
             makes=(kind, name),
-            find=partial(self.find, kind, name),
+            find=find,
         )
 
     # The network
 
-    def _network(self) -> tuple[str, str, str]:
-        """The site's own VPC: its identifier, the gateway's subnet, and the zone of both subnets."""
+    def _network(self) -> tuple[str, str]:
+        """The site's own VPC and the gateway's subnet."""
         site = self.order.site
         lower, upper = subnets(site.subnet)
         vpc = self._make("VPC", "", "CreateVpc", "Vpc", CidrBlock=str(site.subnet))
@@ -147,10 +152,10 @@ class SiteSteps:
                 self._lead(table, self.names(part), ANYWHERE, "GatewayId", way["InternetGatewayId"])
             else:
                 self._tables.append((table, self.names(part), (ANYWHERE, *self.order.routes)))
-        return vpc["VpcId"], gateway["SubnetId"], str(gateway.get("AvailabilityZone", ""))
+        return vpc["VpcId"], gateway["SubnetId"]
 
-    def _adopted(self) -> tuple[str, str, str]:
-        """A VPC that is there: nothing of it is changed but routes in the tables that the site names."""
+    def _adopted(self) -> tuple[str, str]:
+        """The same of a VPC that is there: nothing of it is changed but routes in the tables that the site names."""
         site = self.order.site
         vpc = next(iter(self.found.held["VPC"]), None)
         if vpc is None:
@@ -179,8 +184,9 @@ class SiteSteps:
                     f"site {site.name}: VPC {vpc['VpcId']} has no route table {identifier}; "
                     "correct the option route_tables"
                 )
+            self._free(tables[identifier])
             self._tables.append((tables[identifier], identifier, tuple(self.order.routes)))
-        return vpc["VpcId"], subnet["SubnetId"], str(subnet.get("AvailabilityZone", ""))
+        return vpc["VpcId"], subnet["SubnetId"]
 
     def _public(self, subnet: str, tables: Iterable[Object]) -> None:
         """The gateway's subnet must lead to an Internet gateway."""
@@ -195,6 +201,18 @@ class SiteSteps:
                 f"site {self.order.site.name}: subnet {subnet} has no route to an Internet gateway, but the gateway "
                 "needs one; name a public subnet by the option subnet"
             )
+
+    def _free(self, table: Object) -> None:
+        """A route that is somebody else's cannot be ours, too: a release would not bring it back."""
+        own = self.found.one("network interface", self.names("gateway")) or {}
+        wanted = {str(prefix) for prefix in self.order.routes}
+        for route in table.get("Routes", ()):
+            to = route.get("DestinationCidrBlock", "")
+            if to in wanted and route.get("State") != "blackhole" and target_of(route) != own.get("NetworkInterfaceId"):
+                raise InputError(
+                    f"site {self.order.site.name}: route table {table['RouteTableId']} has a route to {to} already "
+                    f"({target_of(route)}); remove it, or leave the table out of the option route_tables"
+                )
 
     # Routes
 
@@ -223,19 +241,14 @@ class SiteSteps:
         held = routes.get(str(prefix))
         if held is not None and held.get(by) == target:
             return
-        adopted = bool(self.order.site.options.get("vpc"))
-        if held is not None and adopted and held.get("State") != "blackhole":
-            raise InputError(
-                f"site {self.order.site.name}: route table {name} has a route to {prefix} already ({target_of(held)}); "
-                "remove it, or leave the table out of the option route_tables"
-            )
         arguments = {"RouteTableId": table["RouteTableId"], "DestinationCidrBlock": str(prefix), by: target}
         goal = "the gateway" if by == "NetworkInterfaceId" else "the Internet"
         if held is not None:
             line = f"route {prefix} in {name}: lead to {goal} again, not to {target_of(held)}"
             self._take(line, "ReplaceRoute", table["RouteTableId"], **arguments)
             return
-        line = f"route {prefix} in {name}: lead to {goal}" + (shadows(prefix, routes.values()) if adopted else "")
+        shadowed = shadows(prefix, routes.values()) if self.order.site.options.get("vpc") else ""
+        line = f"route {prefix} in {name}: lead to {goal}{shadowed}"
         self._take(line, "CreateRoute", table["RouteTableId"], fine={"RouteAlreadyExists"}, **arguments)
 
     # Security groups
@@ -333,21 +346,16 @@ class SiteSteps:
             )
         return address
 
-    def _instance(self, interface: Object, zone: str) -> Object:
+    def _instance(self, interface: Object) -> Object:
         options = self.order.site.options
         held = self.found.one("instance", self.names("gateway"))
         if held is not None:
             return self._kept(held, "gateway")
-        placement = {
-            key: value
-            for key, value in (
-                ("GroupName", options.get("placement_group")),
-                ("HostId", options.get("dedicated_host")),
-                ("Tenancy", "host" if options.get("dedicated_host") else None),
-                ("AvailabilityZone", zone if options.get("availability_zone") else None),
-            )
-            if value
-        }
+        placement = {}  # the zone is that of the interface's subnet
+        if group := options.get("placement_group"):
+            placement["GroupName"] = group
+        if host := options.get("dedicated_host"):
+            placement |= {"HostId": host, "Tenancy": "host"}
         more: dict[str, Any] = {"Placement": placement} if placement else {}
         if self.order.user_data:
             more["UserData"] = self.order.user_data.decode()
@@ -379,13 +387,13 @@ class SiteSteps:
         self, part: str, image: str | None, size: str, interface: Object, also: Sequence[str] = (), **more: Any
     ) -> Object:
         dead = sorted(each["InstanceId"] for each in self.found.instances() if not alive(each))
-        key = self.order.site.options.get("key_pair") or self.key()
+        pair = self.order.site.options.get("key_pair") or self._key_pair()
         arguments = {
             "ImageId": image or self.image(),
             "InstanceType": size,
             "MinCount": 1,
             "MaxCount": 1,
-            **({"KeyName": key} if key else {}),
+            **({"KeyName": pair} if pair else {}),
             "NetworkInterfaces": [{"DeviceIndex": 0, **interface}],
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
             **more,
@@ -395,7 +403,7 @@ class SiteSteps:
         token = hashlib.sha256(seed.encode()).hexdigest()
         return self._make("instance", part, "RunInstances", also=("volume", *also), ClientToken=token, **arguments)
 
-    def key(self) -> str:
+    def _key_pair(self) -> str:
         """The overlay's SSH key as a key pair; user-data authorises it anyway."""
         if not self.order.ssh_key:
             return ""

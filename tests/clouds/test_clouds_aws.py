@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -178,7 +179,16 @@ def test_a_release_leaves_nothing(empty: Place) -> None:
     order, journal = order_of(site(hosts=2)), NoJournal()
     deploy(order, journal=journal)
     provider().attach(order, journal, lambda _line: None)
-    assert journal.entries
+    begin = {
+        "VPC": "vpc-",
+        "Internet gateway": "igw-",
+        "route table": "rtb-",
+        "security group": "sg-",
+        "key pair": "key-",
+    }
+    begin |= {"subnet": "subnet-", "network interface": "eni-", "address": "eipalloc-", "instance": "i-"}
+    assert len(journal.entries) == 14
+    assert all(identifier.startswith(begin[kind]) for (kind, _name), identifier in journal.entries.items())
     told: list[str] = []
     done = provider().release("presto", order.site, journal, told.append)
     assert left(empty) == []
@@ -229,6 +239,16 @@ def test_a_gateway_is_replaced_on_its_interface_with_its_addresses(empty: Place)
     assert after.machine != before.machine
     assert after.public_address == before.public_address
     assert provider().discard("presto", site("another"), journal) == []
+
+
+def test_sites_are_provisioned_side_by_side(empty: Place) -> None:
+    orders = [order_of(site(f"at{n}", n, region=region)) for n, region in enumerate((REGION, REGION, "us-east-1"))]
+    with ThreadPoolExecutor(len(orders)) as pool:
+        made = list(pool.map(deploy, orders))
+        assert len({facts.public_address for facts in made}) == len(orders)
+        assert list(pool.map(lines, orders)) == [[], [], []]
+        list(pool.map(lambda o: provider().release("presto", o.site, NoJournal(), lambda _line: None), orders))
+    assert left(empty, [REGION, "us-east-1"]) == []
 
 
 # Drift
@@ -531,8 +551,10 @@ def test_an_adopted_network_that_does_not_fit_is_refused_before_any_change(
 def test_a_route_that_is_somebody_elses_is_not_replaced(empty: Place, adopted: Adopted) -> None:
     way = {"RouteTableId": adopted.tables[1], "DestinationCidrBlock": "10.0.0.0/8"}
     adopted.ec2.create_route(**way, GatewayId=adopted.way)
-    with pytest.raises(InputError, match=rf"has a route to 10.0.0.0/8 already \({adopted.way}\); remove it"):
-        lines(order_of(adopted.site))
+    for ask in (lines, deploy):
+        with pytest.raises(InputError, match=rf"has a route to 10.0.0.0/8 already \({adopted.way}\); remove it"):
+            ask(order_of(adopted.site))
+    assert empty.written() == []
     adopted.ec2.delete_route(**way)
 
 
