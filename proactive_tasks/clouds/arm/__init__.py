@@ -1,0 +1,1 @@
+"""Azure's resource manager, as `clouds.azure` uses it."""
