@@ -134,14 +134,19 @@ def virtual_network(space: Iterable[IPv4Network], user_routes: Iterable[Body]) -
 
 
 def rules(group: Thing, direction: str, address: IPv4Address, local: list[IPv4Network]) -> tuple[Rule, ...]:
-    """A security group's rules of a direction, and Azure's below them, in the order in which they decide."""
+    """A security group's rules of a direction, and Azure's below them, in the order in which they decide.
+
+    What stands below a rule for everything is left out: it decides nothing.
+    """
     given = [rule["properties"] for rule in group.properties.get("securityRules", [])]
     every = [rule for rule in (*given, *DEFAULT_RULES.values()) if rule["direction"].lower() == direction.lower()]
-    return tuple(
-        made
-        for rule in sorted(every, key=lambda rule: rule["priority"])
-        for made in _compiled(rule, direction == "Inbound", address, local)
-    )
+    found: list[Rule] = []
+    for rule in sorted(every, key=lambda rule: rule["priority"]):
+        for made in _compiled(rule, direction == "Inbound", address, local):
+            found.append(made)
+            if made in {Rule(accept=True), Rule(accept=False)}:
+                return tuple(found)
+    return tuple(found)
 
 
 def _compiled(rule: Body, inbound: bool, address: IPv4Address, local: list[IPv4Network]) -> list[Rule]:
