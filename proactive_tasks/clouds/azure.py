@@ -33,6 +33,7 @@ from proactive_tasks.clouds.arm.looking import (
 from proactive_tasks.clouds.arm.making import make, make_host
 from proactive_tasks.clouds.arm.place import (
     GROUP,
+    KINDS,
     NIC,
     Place,
 )
@@ -101,6 +102,7 @@ class AzureProvider:
     def apply(self, order: GatewayOrder, facts: SiteFacts, journal: Journal, progress: Progress) -> GatewayFacts:
         """Make what lacks, repair what differs, start what is stopped."""
         place = _place(order.overlay, order.site)
+        _record(journal, place, facts.found)
         with self._arm(place.subscription) as arm:
             address = make(arm, place, order, facts.found, self._taken(journal, progress))
         public = address.get("properties", {}).get("ipAddress")
@@ -112,6 +114,7 @@ class AzureProvider:
         taken = self._taken(journal, progress)
         with self._arm(place.subscription) as arm:
             found = look(arm, place)
+            _record(journal, place, found)
             if not (found.group and found.network) and order.site.hosts:
                 raise ProviderError(f"site {order.site.name}: it has no network yet; provision its gateway first")
             numbers = hosts_of(place, found)
@@ -184,3 +187,13 @@ def _place(overlay: str, site: Site) -> Place:
     place = Place(overlay, site, subscription(str(site.options.get("subscription", "")), f"site {site.name}"))
     place.check()
     return place
+
+
+def _record(journal: Journal, place: Place, found: Found) -> None:
+    """What is there, though a crash kept it from being written down."""
+    there = [(kind.label, str(body["name"]), str(body["id"])) for kind in KINDS for body in found.of(kind)]
+    if found.group:
+        there.append((GROUP, place.group, place.group_id))
+    for kind, name, identifier in there:
+        if journal.pending(kind, name) is not None:
+            journal.made(kind, name, identifier)

@@ -84,7 +84,7 @@ def work(what: str, url: str, store: str) -> None:
     """What the child does until it is killed."""
     os.environ.update(environment(url))
     cloud = Azure(None, None)  # type: ignore[arg-type]
-    journal = Store(store).journal("presto", "paris", "child")
+    journal = Store.open(store).journal("presto", "paris", "child")
     if what == "provision":
         cloud.deploy(journal=journal)
     else:
@@ -124,7 +124,7 @@ def killed(cloud: Azure, what: str, store: str, number: int, *, after: bool) -> 
 
 def a_store(folder: Path) -> str:
     url = f"sqlite:///{folder}/store.db"
-    store, spec = Store(url), load_spec(SPEC)
+    store, spec = Store.open(url), load_spec(SPEC)
     store.save_spec(spec, "test")
     store.bring_in("presto", spec.sites, Origin.FILE, "test")
     return url
@@ -139,7 +139,7 @@ def test_killed_at_any_call_it_goes_on(
     what: str, number: int, after: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     url = a_store(tmp_path)
-    store = Store(url)
+    store = Store.open(url)
     journal = store.journal("presto", "paris", "test")
     with emulated(monkeypatch) as cloud:
         if what == "release":

@@ -43,9 +43,9 @@ class Found:
         """A resource of the site's group."""
         return self.things.get((kind.type, name.lower()))
 
-    def names(self, kind: Kind) -> list[str]:
-        """The names of the resources of a type."""
-        return [str(body["name"]) for (of, _), body in self.things.items() if of == kind.type]
+    def of(self, kind: Kind) -> list[Body]:
+        """The resources of a type."""
+        return [body for (type_, _), body in self.things.items() if type_ == kind.type]
 
 
 def group_of(arm: Arm, place: Place) -> Body | None:
@@ -189,7 +189,7 @@ def gateway_of(place: Place, found: Found) -> GatewayFacts | None:
 def hosts_of(place: Place, found: Found) -> list[int]:
     """The numbers of the application hosts that have an interface: it is made before and goes after the machine."""
     pattern = re.compile(re.escape(place.name("host")) + r"([1-9]\d*)", re.IGNORECASE)
-    return sorted(int(match[1]) for name in found.names(NIC) if (match := pattern.fullmatch(name)))
+    return sorted(int(match[1]) for body in found.of(NIC) if (match := pattern.fullmatch(body["name"])))
 
 
 def gone(arm: Arm, place: Place) -> Body:

@@ -136,6 +136,11 @@ class Place:
             raise InputError(f"site {self.site.name}: option {option}: {named!r}; write it as GROUP/NAME")
         return group, name
 
+    @property
+    def group_id(self) -> str:
+        """The id of the resource group."""
+        return f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+
     def id(self, kind: Kind | str, name: str, group: str = "") -> str:
         """The id of a resource."""
         of = kind if isinstance(kind, str) else kind.type
