@@ -6,9 +6,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +25,8 @@ try:
         ResourceNotFoundError,
         ServiceRequestError,
     )
-    from azure.core.pipeline import PipelineRequest
+    from azure.core.pipeline import PipelineRequest, PipelineResponse
+    from azure.core.pipeline.policies import SansIOHTTPPolicy
     from azure.identity import CredentialUnavailableError, DefaultAzureCredential
     from azure.mgmt.compute import ComputeManagementClient
     from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
@@ -150,6 +150,15 @@ class _Plain(ARMChallengeAuthenticationPolicy):
         super().on_request(request)
 
 
+class _Read(SansIOHTTPPolicy[Any, Any]):
+    """Reads refusals whole: else the SDK's retry leaves their connections open until they are collected as garbage."""
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:  # noqa: ARG002
+        """Read what is refused."""
+        if response.http_response.status_code >= 400:
+            response.http_response.read()
+
+
 def endpoint() -> tuple[str, bool]:
     """ARM's URL, and whether it is an emulator's.
 
@@ -202,7 +211,7 @@ class Arm:
         self.subscription, self.patience = subscription_id, patience
         url, emulated = endpoint()
         scope = f"{url}/.default"
-        self._arguments: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "credential": credential or _Stub(),
             "subscription_id": subscription_id,
             "base_url": url,
@@ -211,34 +220,26 @@ class Arm:
             "retry_total": patience.retries,
             "retry_backoff_factor": patience.backoff_s,
             "retry_backoff_max": patience.backoff_max_s,
+            "per_retry_policies": [_Read()],
             "connection_timeout": patience.connect_s,
             "read_timeout": patience.answer_s,
         }
         if emulated:
-            self._arguments["authentication_policy"] = _Plain(_Stub(), scope)
+            arguments["authentication_policy"] = _Plain(_Stub(), scope)
 
-    @cached_property
-    def network(self) -> NetworkManagementClient:
-        """Networks."""
-        return NetworkManagementClient(**self._arguments)
-
-    @cached_property
-    def compute(self) -> ComputeManagementClient:
-        """Machines and disks."""
-        return ComputeManagementClient(**self._arguments)
-
-    @cached_property
-    def resources(self) -> ResourceManagementClient:
-        """Groups, and resources of any type."""
-        return ResourceManagementClient(**self._arguments)
+        self._opened = ExitStack()
+        self.network = NetworkManagementClient(**arguments)
+        self.compute = ComputeManagementClient(**arguments)
+        self.resources = ResourceManagementClient(**arguments)
 
     def __enter__(self) -> Arm:
+        """Open the clients before threads share them: else each thread opens a session, and all but one stay open."""
+        for client in (self.network, self.compute, self.resources):
+            self._opened.enter_context(client)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in ("network", "compute", "resources"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
+        self._opened.close()
 
     def read(self, call: str, do: Callable[[], Any]) -> Body | None:
         """What a reading call answers; None if that is not there."""
