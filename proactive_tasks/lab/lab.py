@@ -212,8 +212,12 @@ class Lab:
 
     def leftovers(self) -> list[str]:
         """Everything that is there of this lab: processes, control groups, mounts, namespaces, state."""
-        serving = is_of(self.overlay)
-        left = [f"process {pid}" for pid in processes.having(lambda argv: self._is_ours(argv) or serving(argv))]
+        serving, inside = is_of(self.overlay), f"{self._names.folder}/_"
+
+        def ours(argv: list[str]) -> bool:
+            return self._is_ours(argv) or serving(argv) or any(inside in word for word in argv)
+
+        left = [f"process {pid}" for pid in processes.having(ours)]
         left += [f"mount {path}" for path in _mounts() if path.is_relative_to(self._names.folder)]
         left += [f"control group of {name}" for name in cgroups.existing(f"{self.overlay}.")]
         left += [f"namespace {name}" for name in namespaces.existing(self._names.prefix)]

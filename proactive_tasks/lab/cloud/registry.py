@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proactive_tasks.lab import files
+from proactive_tasks.lab import files, image
 from proactive_tasks.lab.cloud import proxy, serve
 from proactive_tasks.lab.cloud.daemon import Daemon
 from proactive_tasks.lab.cloud.emulator import Emulator
@@ -75,10 +75,6 @@ class ApiEmulator:
         require(machines=self.machines)
         said = self._daemon.endpoint()
         if said is None:
-            if self.machines:
-                from proactive_tasks.lab import image
-
-                image.ensure(progress)
             port = self.port or PORTS[self.name]
             progress(f"starting the API of {self.name} on 127.0.0.1:{port}")
             said = self._daemon.start(port, *([] if self.machines else ["--no-machines"]))
@@ -120,6 +116,7 @@ class Dialled:
     def up(self, progress: Progress) -> Mapping[str, str]:
         """Start what does not run yet."""
         require()
+        image.ensure(progress)
         with files.locked(LabNames(self.lab).daemons, START_S):
             if not self.inner.environment():
                 Fabric(self.lab, self.name).destroy()  # of an API that died: what it knew is lost
