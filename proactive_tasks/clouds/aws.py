@@ -77,6 +77,11 @@ class AwsProvider:
     _images: dict[str, str] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    @property
+    def calls(self) -> int:
+        """How many API calls it made so far."""
+        return sum(api.calls for api in self._apis.values())
+
     def check(self) -> None:
         """There must be credentials, or a profile that a site can name."""
         require_credentials()

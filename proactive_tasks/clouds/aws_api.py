@@ -126,10 +126,15 @@ class Api:
         def client(attempts: int) -> Any:
             retries = {"mode": "standard", "total_max_attempts": attempts}
             config = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries=retries)
-            return session.client("ec2", region_name=region, config=config)
+            made = session.client("ec2", region_name=region, config=config)
+            made.meta.events.register("before-send.ec2", self._count)
+            return made
 
-        self.region = region
+        self.region, self.calls = region, 0
         self._steady, self._once = client(ATTEMPTS), client(1)
+
+    def _count(self, **_: Any) -> None:
+        self.calls += 1
 
     def call(
         self,

@@ -69,13 +69,17 @@ class AzureProvider:
 
     def __init__(self, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
+        self.calls = 0
+
+    def _count(self, _request: Any) -> None:
+        self.calls += 1
 
     @cached_property
     def _credential(self) -> Any:
         return credential()
 
     def _arm(self, subscription_id: str) -> Arm:
-        return Arm(subscription_id, self._credential, self.patience)
+        return Arm(subscription_id, self._credential, self.patience, self._count)
 
     def _taken(self, journal: Journal, progress: Progress) -> Taken:
         return Taken(journal, progress, lambda made: str((made or {}).get("id", "")), self.patience.step_s)

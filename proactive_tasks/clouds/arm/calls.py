@@ -207,7 +207,13 @@ def subscription(option: str, whose: str) -> str:
 class Arm:
     """The clients of a subscription, for one operation of the driver; a context manager that closes them."""
 
-    def __init__(self, subscription_id: str, credential: TokenCredential | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        subscription_id: str,
+        credential: TokenCredential | None,
+        patience: Patience,
+        asked: Callable[[Any], None] = lambda _request: None,
+    ) -> None:
         self.subscription, self.patience = subscription_id, patience
         url, emulated = endpoint()
         scope = f"{url}/.default"
@@ -223,6 +229,7 @@ class Arm:
             "per_retry_policies": [_Read()],
             "connection_timeout": patience.connect_s,
             "read_timeout": patience.answer_s,
+            "raw_request_hook": asked,
         }
         if emulated:
             arguments["authentication_policy"] = _Plain(_Stub(), scope)
