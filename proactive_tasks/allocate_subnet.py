@@ -7,7 +7,7 @@ from typing import Any
 
 from proactive_tasks.gateway.access import ensure_key
 from proactive_tasks.overlay.errors import InputError
-from proactive_tasks.overlay.model import Origin
+from proactive_tasks.overlay.model import SHARED, Origin
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec, load_spec, site_spec
@@ -58,7 +58,8 @@ def allocate_subnet(
         fields = {"hosts": hosts, "prefixes": tuple(prefixes or ()), "options": options or {}}
         sites = [site_spec(name=site, provider=provider, region=region, **fields)]
     for entry in sites:
-        if not wanted.controllers and not context.driver(entry.provider).controllers(wanted.overlay):
+        known = [*wanted.controllers, *context.driver(entry.provider).controllers(wanted.overlay)]
+        if not known and entry.provider not in SHARED:  # who may reach such a host is its own to say
             raise InputError(
                 f"site {entry.name}: a gateway of {entry.provider} is managed by SSH, but 'controllers' is empty; "
                 "name there the prefixes from which the tasks reach the Internet, e.g. [203.0.113.7/32]"
