@@ -10,16 +10,20 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from demo_lab import OVERLAYCTL, Demo, say, title
+
+from proactive_tasks.lab.lab import Lab
 
 CLOUDS = ("aws", "azure", "openstack")
 LAB = "clouds"
 OVERLAY = "hybrid"
 CONTROLLER = "198.18.255.2/32"
 EDGE = "campus-edge"
-LAN = "192.168.1.0/24"
 SITES = {
     "aws-frankfurt": {"provider": "aws", "region": "eu-central-1", "hosts": 1},
     "azure-westeu": {"provider": "azure", "region": "westeurope", "hosts": 1},
@@ -33,7 +37,7 @@ class Hybrid(Demo):
     """The steps over four providers."""
 
     overlay: str = OVERLAY
-    edge: dict[str, str] = field(default_factory=dict)
+    edge: dict[str, Any] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -42,9 +46,19 @@ class Hybrid(Demo):
         with self.timed("clouds"):
             for cloud in CLOUDS:
                 os.environ.update(self.ctl("lab", "cloud", cloud, "up", "--lab", LAB))
-            self.edge = self.ctl("lab", "edge", "up", EDGE, "--lab", LAB)
-            os.environ["OVERLAY_EDGE_KEY_FILE"] = self.edge["key_file"]
+            os.environ["OVERLAY_EDGE_KEY_FILE"] = str(self._edge_key())
+            [self.edge] = self.ctl("lab", "edge", "up", EDGE, "--lab", LAB)
         super().prepare()
+
+    def _edge_key(self) -> Path:
+        """The user's own SSH key, by which the host that exists already lets him in."""
+        path = self.folder / "demo-edge-key"
+        if not path.exists():
+            key = Ed25519PrivateKey.generate()
+            text = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+            path.touch(mode=0o600)
+            path.write_bytes(text)
+        return path
 
     def run(self) -> None:
         """All steps but the last."""
@@ -62,6 +76,8 @@ class Hybrid(Demo):
         self.ctl("lab", "edge", "down", EDGE, "--lab", LAB)
         for cloud in reversed(CLOUDS):
             self.ctl("lab", "cloud", cloud, "down", "--lab", LAB)
+        if left := Lab(LAB).leftovers():
+            raise SystemExit(f"demo: the lab {LAB} is not gone: {left}")
 
     @property
     def sound(self) -> bool:
@@ -73,11 +89,7 @@ class Hybrid(Demo):
     def specification(self) -> Any:
         """What is wanted, as a file that a user would write."""
         path = self.folder / "hybrid.yaml"
-        edge = {
-            "provider": "edge",
-            "prefixes": [LAN],
-            "options": {"address": self.edge["address"], "host_key": self.edge["host_key"]},
-        }
+        edge = {key: self.edge[key] for key in ("provider", "prefixes", "options")}
         lines = ["version: 1", f"overlay: {OVERLAY}", "bfd: {interval_ms: 50, multiplier: 10}"]
         lines += [f"controllers: [{CONTROLLER}]", "sites:"]
         for name, site in {**SITES, EDGE: edge}.items():
@@ -96,8 +108,9 @@ class Hybrid(Demo):
         """Application hosts reach each other, and the Internet by their gateway only."""
         servers = {entry["label"]: entry for entry in self.ctl("lab", "cloud", "ls", "--lab", LAB)["servers"]}
         hosts = {label: entry for label, entry in servers.items() if "--host" in label}
-        pairs = [(a, b) for a in hosts for b in hosts if a != b]
-        lost = [(a, b) for a, b in pairs if not self._pings(a, hosts[b]["private"][0])]
+        targets = {label: entry["private"][0] for label, entry in hosts.items()} | self.edge["hosts"]
+        pairs = [(a, b) for a in hosts for b in targets if a != b]
+        lost = [(a, b) for a, b in pairs if not self._pings(a, targets[b])]
         self.figures["host_pairs"], self.figures["host_pairs_ok"] = len(pairs), len(pairs) - len(lost)
         out = [label for label in hosts if not self._pings(label, CONTROLLER.split("/", maxsplit=1)[0])]
         self.figures["hosts_online"] = len(hosts) - len(out)
