@@ -19,6 +19,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from clouds import clouds
+
 from proactive_tasks.engine.process import ForkServer
 from proactive_tasks.engine.run import run
 from proactive_tasks.lab import image
@@ -288,5 +290,6 @@ BENCHMARKS: dict[str, Callable[[int | None], Iterator[Figure]]] = {
     "deploy_6": deploy_6,
     "plan_1000": plan_1000,
     "engine_task": engine_task,
+    "clouds": clouds,
     "false_alarms": false_alarms,
 }
