@@ -35,6 +35,7 @@ from proactive_tasks.clouds.arm.place import (
     GROUP,
     KINDS,
     NIC,
+    ROUTE,
     Place,
 )
 from proactive_tasks.clouds.arm.removing import (
@@ -198,6 +199,12 @@ def _record(journal: Journal, place: Place, found: Found) -> None:
     there = [(kind.label, str(body["name"]), str(body["id"])) for kind in KINDS for body in found.of(kind)]
     if found.group:
         there.append((GROUP, place.group, place.group_id))
+    there += [
+        (ROUTE.label, "/".join((*parent, route["name"])), str(route["id"]))
+        for parent, table in zip(place.tables, found.tables, strict=True)
+        for route in table["properties"].get("routes") or []
+        if route["name"].startswith(place.route)
+    ]
     for kind, name, identifier in there:
         if journal.pending(kind, name) is not None:
             journal.made(kind, name, identifier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ from proactive_tasks.clouds.arm.calls import Patience
 from proactive_tasks.clouds.azure import AzureProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
 from proactive_tasks.lab.cloud.arm.state import Limits, Thing
-from proactive_tasks.lab.cloud.azure import Arm
+from proactive_tasks.lab.cloud.azure import Arm, environment
 from proactive_tasks.lab.cloud.model import Cloud
 from proactive_tasks.overlay.model import Origin, Site
+from proactive_tasks.store import Store
 from tests.clouds.trouble import Request, Trouble, trouble
 
 SHORT = Patience(backoff_s=0.01, backoff_max_s=0.05, poll_s=0.01, read_s=30, step_s=60, operation_s=30)
@@ -112,3 +114,14 @@ def azure(limits: Limits | None = None) -> Iterator[Azure]:
         server.shutdown()
         server.server_close()
         thread.join(10)
+
+
+def work(what: str, url: str, store: str) -> None:
+    """What a child does until it is killed; here, where nothing else is to be imported for it."""
+    os.environ.update(environment(url))
+    cloud = Azure(None, None)  # type: ignore[arg-type]
+    journal = Store.open(store).journal("presto", "paris", "child")
+    if what == "provision":
+        cloud.deploy(journal=journal)
+    else:
+        cloud.release(journal=journal)

@@ -409,7 +409,9 @@ def test_a_site_lives_in_an_adopted_network_and_leaves_it_as_it_was(cloud: Azure
         "route presto--paris--10.0.0.0-8 of main: put 10.0.0.0/8 to (its address); it takes traffic from route wide"
     )
     assert not any("virtual network" in line for line in lines)
-    cloud.deploy(order(adopted))
+    journal = _Journal()
+    cloud.deploy(order(adopted), journal)
+    assert ("made", "route", "campus/main/presto--paris--10.0.0.0-8") in journal.told
     routes = cloud.thing("routeTables", "main").body["properties"]["routes"]
     ours = [r["properties"] for r in routes if r["name"] == "presto--paris--10.0.0.0-8"]
     assert [route["nextHopIpAddress"] for route in ours] == ["172.31.1.4"]
@@ -419,7 +421,8 @@ def test_a_site_lives_in_an_adopted_network_and_leaves_it_as_it_was(cloud: Azure
     nic = cloud.thing("networkInterfaces", "presto--paris--host1").body["properties"]
     assert nic["networkSecurityGroup"]["id"].endswith("presto--paris--hosts")
     assert [entry.name for entry in cloud.driver.leftovers("presto", []) if entry.kind == "routes"]
-    cloud.release(adopted)
+    cloud.release(adopted, journal)
+    assert ("gone", "route", "campus/main/presto--paris--10.0.0.0-8") in journal.told
     assert cloud.names() == CAMPUS
     assert [r["name"] for r in cloud.thing("routeTables", "main").body["properties"]["routes"]] == ["wide"]
     assert cloud.driver.leftovers("", []) == []

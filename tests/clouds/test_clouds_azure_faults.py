@@ -19,7 +19,7 @@ from proactive_tasks.lab.cloud.azure import environment
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec
 from proactive_tasks.store import Store
-from tests.clouds.emulated_azure import SITE, Azure, azure, order, polls, site
+from tests.clouds.emulated_azure import SITE, Azure, azure, order, polls, site, work
 from tests.clouds.trouble import LOST, RESET, Answer, Request, Verdict
 
 WHOLE = 9  # group, network, table, two groups of rules, address, interface, machine, disk
@@ -80,17 +80,6 @@ def test_with_one_call_in_five_failing_a_site_is_made_once_and_removed_whole(
         assert cloud.driver.leftovers("", []) == []
 
 
-def work(what: str, url: str, store: str) -> None:
-    """What the child does until it is killed."""
-    os.environ.update(environment(url))
-    cloud = Azure(None, None)  # type: ignore[arg-type]
-    journal = Store.open(store).journal("presto", "paris", "child")
-    if what == "provision":
-        cloud.deploy(journal=journal)
-    else:
-        cloud.release(journal=journal)
-
-
 def killed(cloud: Azure, what: str, store: str, number: int, *, after: bool) -> bool:
     """Run it in a child, which is killed at its call of that number, polls apart; False if it makes fewer calls."""
     child = FORKS.Process(target=work, args=(what, cloud.trouble.url, store))
@@ -99,7 +88,6 @@ def killed(cloud: Azure, what: str, store: str, number: int, *, after: bool) -> 
     def kill() -> None:
         if child.pid is not None:
             os.kill(child.pid, signal.SIGKILL)
-            child.join(30)
 
     def judge(request: Request) -> Verdict:
         if polls(request):

@@ -236,10 +236,10 @@ def _ensure_routes(
         shadowed = [n for n, b in others.items() if _covers(inner["addressPrefix"], b.get("addressPrefix", ""))]
         if wrong:
             more = f"; it takes traffic from route {', '.join(shadowed)}" if shadowed else ""
-            child(arm, ROUTE, parent, name, "; ".join(wrong) + more, inner, steps)
+            child(arm, ROUTE, parent, name, "; ".join(wrong) + more, inner, steps, written=True)
     for name in have:
         if name.startswith(prefix) and name not in wanted:
-            child(arm, ROUTE, parent, name, "remove, no longer wanted", None, steps)
+            child(arm, ROUTE, parent, name, "remove, no longer wanted", None, steps, written=True)
 
 
 def _covers(narrow: str, wide: str) -> bool:

@@ -62,7 +62,7 @@ def drop_routes(arm: Arm, place: Place, group: str, table: str, steps: Taken) ->
     body = get(arm, TABLE, group, table)
     for name in inner_of(body, "routes") if body else {}:
         if name.startswith(place.route):
-            child(arm, ROUTE, (group, table), name, "remove", None, steps)
+            child(arm, ROUTE, (group, table), name, "remove", None, steps, written=True)
 
 
 def drop_group(arm: Arm, place: Place, steps: Taken) -> None:

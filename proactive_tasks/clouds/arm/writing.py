@@ -44,18 +44,33 @@ def put(
 
 
 def child(
-    arm: Arm, kind: Child, parent: tuple[str, str], name: str, line: str, inner: Body | None, steps: Steps
+    arm: Arm,
+    kind: Child,
+    parent: tuple[str, str],
+    name: str,
+    line: str,
+    inner: Body | None,
+    steps: Steps,
+    *,
+    written: bool = False,
 ) -> None:
-    """Put a child of a resource, or delete it: its parent is changed in nothing else."""
+    """Put a child of a resource, or delete it: its parent is changed in nothing else.
+
+    `written`: the journal keeps it, since its parent is not ours and does not go with the site.
+    """
     verb = "begin_create_or_update" if inner is not None else "begin_delete"
     call, body = f"{kind.api}.{verb}", {} if inner is None else {"parameters": {"properties": inner}}
     do = partial(getattr(kind.on(arm), verb), *parent, name, *body.values())
+    entry = (kind.label, "/".join((*parent, name)))
     steps.take(
         f"{kind.label} {name} of {parent[1]}: {line}",
         shown(call, resource_group_name=parent[0], parent=parent[1], name=name, **body),
         lambda: arm.done(f"{call}({parent[1]}/{name})", do, deleting=inner is None),
         instead=NOTHING,
+        makes=entry if written and inner is not None else None,
     )
+    if written and inner is None and isinstance(steps, Taken):
+        steps.journal.gone(*entry)
 
 
 def delete(arm: Arm, place: Place, kind: Kind, name: str, line: str, steps: Steps) -> None:
