@@ -70,7 +70,8 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
         _known_host(context, overlay, site)
     order = order_of(context, overlay, site, _seed(context, overlay, site) if gateway is None else b"")
     changes = driver.difference(order, facts)
-    if changes or gateway is None or gateway.public_address is None:
+    unsettled = any(not made.identifier for made in context.store.resources(overlay, site.name))  # a run died there
+    if changes or unsettled or gateway is None or gateway.public_address is None:
         context.progress(10, f"{site.name}: {'changing' if gateway else 'making'} the gateway")
         context.store.check_lease(lease)
         journal = context.store.journal(overlay, site.name, context.actor)

@@ -106,10 +106,6 @@ class AwsProvider:
     def apply(self, order: GatewayOrder, facts: SiteFacts, journal: Journal, progress: Progress) -> GatewayFacts:
         """Make what lacks, repair what differs, start what is stopped."""
         found, taken = self._settled(order, facts.found, journal), self._taken(journal, progress)
-        if facts.gateway is None and found.one("instance", resource(order.overlay, order.site.name, "gateway")):
-            # A run that was cut off made it, invisible when this one looked: nobody knows its host key any more.
-            self.discard(order.overlay, order.site, journal)
-            found = self._look(order.overlay, order.site)
         instance, address = self._steps(order, found, taken).gateway()
         self._await_running(self._api(order.site), [instance["InstanceId"]])
         return GatewayFacts(instance["InstanceId"], True, IPv4Address(address["PublicIp"]))

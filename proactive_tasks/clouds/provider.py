@@ -94,7 +94,7 @@ class Journal(Protocol):
         """It is removed, or was never made."""
 
     def pending(self, kind: str, name: str) -> datetime | None:
-        """When it was intended, if nobody knows whether it was made: it may not be visible yet."""
+        """When it was last intended, if it was and is not known to be gone: for a while it may not be visible yet."""
 
 
 @dataclass

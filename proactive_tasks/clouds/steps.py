@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from proactive_tasks.clouds.provider import Change, Journal, Progress
-from proactive_tasks.overlay.errors import ProviderError
+from proactive_tasks.overlay.errors import OverlayError, ProviderError
 
 T = TypeVar("T")
 
@@ -103,7 +103,15 @@ class Taken:
             self.progress(line)
             if makes:
                 self.journal.intend(*makes)
-        answer = insist(do, self.patience_s, find=find)
+        try:
+            answer = insist(do, self.patience_s, find=find)
+        except UnclearError:
+            raise  # it stays intended: the next run looks for it
+        except OverlayError:
+            if makes:
+                with self._lock:
+                    self.journal.gone(*makes)  # a refusal makes nothing
+            raise
         with self._lock:
             if makes:
                 self.journal.made(*makes, self.identifier(answer))

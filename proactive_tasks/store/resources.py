@@ -72,7 +72,7 @@ class SiteJournal:
                 happened(session, self.actor, self.overlay, "resource", name, "delete", before)
 
     def pending(self, kind: str, name: str) -> datetime | None:
-        """When it was intended, if nobody knows whether it was made."""
+        """When it was last intended, if it was and is not known to be gone."""
         with self.store.read() as session:
             row = session.get(ResourceRow, (self.overlay, self.site, kind, name))
-            return row.intended_at if row is not None and not row.identifier else None
+            return row.intended_at if row is not None else None

@@ -28,15 +28,20 @@ def test_a_step_that_makes_something_is_written_down_before_and_after() -> None:
     assert journal.entries == {("vpc", "a--b"): "vpc-1"}
 
 
-def test_a_step_that_fails_stays_intended() -> None:
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(ProviderError("no"), {}), (UnclearError("reset"), {("vpc", "a--b"): ""})],
+    ids=["refused", "lost"],
+)
+def test_what_was_refused_is_not_there_and_what_is_unclear_stays_intended(error: Exception, left: object) -> None:
     journal = NoJournal()
 
-    def refuse() -> str:
-        raise ProviderError("no")
+    def fail() -> str:
+        raise error
 
-    with pytest.raises(ProviderError):
-        Taken(journal, lambda _line: None).take("x", "X()", refuse, instead="", makes=("vpc", "a--b"))
-    assert journal.entries == {("vpc", "a--b"): ""}
+    with pytest.raises(type(error)):
+        Taken(journal, lambda _line: None, patience_s=0.1).take("x", "X()", fail, instead="", makes=("vpc", "a--b"))
+    assert journal.entries == left
 
 
 class Calls:

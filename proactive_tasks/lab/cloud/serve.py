@@ -60,6 +60,7 @@ def make_server(app: WSGIApplication, port: int) -> BaseWSGIServer:
         ) from error
 
     class Handler(WSGIRequestHandler):
+        disable_nagle_algorithm = True  # else an answer waits for the acknowledgement of its head: 40 ms
         protocol_version = "HTTP/1.1"  # though werkzeug closes each connection: it cannot tell what is left unread
 
         def log_request(self, code: int | str = "-", _size: int | str = "-") -> None:
