@@ -662,8 +662,11 @@ def test_a_group_that_is_being_removed_is_waited_for(cloud: Azure) -> None:
     with cloud.driver._arm(SUBSCRIPTION) as arm:
         arm.resources.resource_groups.begin_delete("presto--paris")
     cloud.app.limits.delay_s = 0.01
-    assert cloud.plan()[0] == "resource group presto--paris: wait until its removal is over"
-    cloud.deploy()
+    facts, lines = cloud.driver.facts("presto", SITE), []
+    planned = [change.line for change in cloud.driver.difference(ORDER, facts)]
+    assert planned[0] == "resource group presto--paris: wait until its removal is over"
+    cloud.driver.apply(ORDER, facts, _Journal(), lines.append)
+    assert sorted(lines) == sorted(planned)
     assert cloud.names() == WHOLE
 
 

@@ -79,8 +79,7 @@ def _make_group(arm: Arm, place: Place, found: Found, steps: Steps) -> None:
             partial(gone, arm, place),
             instead=NOTHING,
         )
-        found.group = ""
-    if not found.group:
+    if found.group in {"", "deleting"}:
         body = {"location": place.site.region, "tags": place.tags}
         call = "ResourceGroups.create_or_update"
         steps.take(
