@@ -8,10 +8,10 @@ from proactive_tasks.clouds.provider import Provider
 from proactive_tasks.overlay.errors import InputError
 
 DRIVERS = {
-    "aws": ("proactive_tasks.clouds.aws", "AwsProvider"),
-    "azure": ("proactive_tasks.clouds.azure", "AzureProvider"),
+    "aws": ("proactive_tasks.clouds.aws.driver", "AwsProvider"),
+    "azure": ("proactive_tasks.clouds.azure.driver", "AzureProvider"),
     "openstack": ("proactive_tasks.clouds.openstack", "OpenStackProvider"),
-    "edge": ("proactive_tasks.clouds.edge", "EdgeProvider"),
+    "edge": ("proactive_tasks.clouds.edge.driver", "EdgeProvider"),
     "lab": ("proactive_tasks.clouds.lab", "LabProvider"),
 }
 """Provider name -> module and class; a driver's SDK is imported only when a site asks for it."""

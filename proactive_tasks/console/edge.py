@@ -76,7 +76,7 @@ def _public_line(path: Path | None) -> str:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"key file {path} cannot be read: {error}") from error
-    from proactive_tasks.clouds.edge_ssh import keys
+    from proactive_tasks.clouds.edge.ssh import keys
 
     own = keys()[0]
     return f"{own.get_name()} {own.get_base64()}"

@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from proactive_tasks.clouds.aws import AwsProvider
+from proactive_tasks.clouds.aws.driver import AwsProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
 from proactive_tasks.lab.cloud import aws
 from proactive_tasks.lab.cloud.emulator import Carry

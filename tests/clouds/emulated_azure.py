@@ -13,8 +13,8 @@ from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from proactive_tasks.clouds.arm.calls import Patience
-from proactive_tasks.clouds.azure import AzureProvider
+from proactive_tasks.clouds.azure.calls import Patience
+from proactive_tasks.clouds.azure.driver import AzureProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
 from proactive_tasks.lab.cloud.arm.state import Limits, Thing
 from proactive_tasks.lab.cloud.azure import Arm, environment

@@ -562,7 +562,7 @@ def test_the_policy_in_the_docs_grants_what_the_driver_calls_and_no_more() -> No
     root = Path(__file__).parents[2]
     policy = json.loads((root / "docs" / "aws-policy.json").read_text())
     granted = {action for statement in policy["Statement"] for action in statement["Action"]}
-    source = "".join(path.read_text() for path in (root / "proactive_tasks" / "clouds").glob("aws*.py"))
+    source = "".join(path.read_text() for path in (root / "proactive_tasks" / "clouds" / "aws").glob("*.py"))
     verbs = (
         "Allocate|Associate|Attach|Authorize|Create|Delete|Describe|Detach|Disassociate|Import|Modify|Release|Replace|"
         "Revoke|Run|Start|Terminate"

@@ -243,7 +243,7 @@ def test_without_credentials_nothing_is_tried(empty: Place, tmp_path: Any) -> No
 def test_an_endpoint_that_does_not_answer_is_named(
     empty: Place, monkeypatch: pytest.MonkeyPatch, endpoint: str, message: str
 ) -> None:
-    monkeypatch.setattr("proactive_tasks.clouds.aws_api.ATTEMPTS", 1)
+    monkeypatch.setattr("proactive_tasks.clouds.aws.api.ATTEMPTS", 1)
     with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": endpoint}), pytest.raises(OverlayError, match=message):
         fresh().facts("presto", site())
 

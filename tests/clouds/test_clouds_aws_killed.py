@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proactive_tasks.clouds.aws import AwsProvider
+from proactive_tasks.clouds.aws.driver import AwsProvider
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec
 from proactive_tasks.store import Store

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from proactive_tasks import clouds
-from proactive_tasks.clouds.arm.calls import ENDPOINT, Patience, endpoint
-from proactive_tasks.clouds.arm.compare import differences, merged
-from proactive_tasks.clouds.azure import AzureProvider
+from proactive_tasks.clouds.azure.calls import ENDPOINT, Patience, endpoint
+from proactive_tasks.clouds.azure.compare import differences, merged
+from proactive_tasks.clouds.azure.driver import AzureProvider
 from proactive_tasks.lab.cloud.arm.state import SUBSCRIPTION
 from proactive_tasks.lab.cloud.azure import environment
 from proactive_tasks.overlay.errors import InputError, ProviderError

@@ -12,7 +12,7 @@ import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 
-from proactive_tasks.clouds.arm.calls import Arm as Clients
+from proactive_tasks.clouds.azure.calls import Arm as Clients
 from proactive_tasks.lab.cloud.arm.bodies import problems
 from proactive_tasks.lab.cloud.arm.compiled import compiled, rules, virtual_network
 from proactive_tasks.lab.cloud.arm.network import GROUP, NIC, VNET

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from proactive_tasks.clouds import driver
-from proactive_tasks.clouds.edge_rules import conflicts, lacking, shadowed
-from proactive_tasks.clouds.edge_ssh import KEY, Place, keys
+from proactive_tasks.clouds.edge.rules import conflicts, lacking, shadowed
+from proactive_tasks.clouds.edge.ssh import KEY, Place, keys
 from proactive_tasks.clouds.provider import GatewayOrder
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.overlay.model import Origin, Site

@@ -21,8 +21,8 @@ import yaml
 
 from proactive_tasks.allocate_subnet import allocate_subnet
 from proactive_tasks.clouds import dialing
-from proactive_tasks.clouds.edge import EdgeProvider
-from proactive_tasks.clouds.edge_ssh import ABANDON, KEY, Host
+from proactive_tasks.clouds.edge.driver import EdgeProvider
+from proactive_tasks.clouds.edge.ssh import ABANDON, KEY, Host
 from proactive_tasks.clouds.provider import GatewayOrder, NoJournal
 from proactive_tasks.configure_tunnel import configure_tunnel
 from proactive_tasks.gateway.userdata import new_host_key

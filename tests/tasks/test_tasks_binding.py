@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proactive_tasks.clouds.edge_ssh import KEY
+from proactive_tasks.clouds.edge.ssh import KEY
 from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler import EMBEDDED

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 
 from proactive_tasks.clouds import naming
-from proactive_tasks.clouds.arm.calls import Body
-from proactive_tasks.clouds.arm.place import FILTER, NIC, TABLE, Place
+from proactive_tasks.clouds.azure.calls import Body
+from proactive_tasks.clouds.azure.place import FILTER, NIC, TABLE, Place
 from proactive_tasks.clouds.provider import GatewayOrder
 from proactive_tasks.clouds.security import ANYWHERE, Admitted
 from proactive_tasks.clouds.steps import SECRET

@@ -14,8 +14,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from proactive_tasks.clouds import dialing
-from proactive_tasks.clouds.edge_rules import LISTENING, conflicts, lacking, shadowed
-from proactive_tasks.clouds.edge_ssh import ABANDON, ASK_S, Host, Place, connected, keys
+from proactive_tasks.clouds.edge.rules import LISTENING, conflicts, lacking, shadowed
+from proactive_tasks.clouds.edge.ssh import ABANDON, ASK_S, Host, Place, connected, keys
 from proactive_tasks.clouds.naming import resource
 from proactive_tasks.clouds.provider import (
     Change,

@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Any
 
 from proactive_tasks.clouds import dialing
-from proactive_tasks.clouds.aws_api import (
+from proactive_tasks.clouds.aws.api import (
     DEAD,
     INSIDE,
     KINDS,
@@ -39,8 +39,8 @@ from proactive_tasks.clouds.aws_api import (
     state,
     tags_of,
 )
-from proactive_tasks.clouds.aws_removal import Removal
-from proactive_tasks.clouds.aws_site import SiteSteps
+from proactive_tasks.clouds.aws.removal import Removal
+from proactive_tasks.clouds.aws.site import SiteSteps
 from proactive_tasks.clouds.naming import MANAGED_BY, resource
 from proactive_tasks.clouds.provider import (
     Change,

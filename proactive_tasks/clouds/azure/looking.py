@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
-from proactive_tasks.clouds.arm.calls import Arm, Body
-from proactive_tasks.clouds.arm.place import (
+from proactive_tasks.clouds.azure.calls import Arm, Body
+from proactive_tasks.clouds.azure.place import (
     ADDRESS,
     DISK,
     FILTER,

@@ -7,10 +7,10 @@ from functools import partial
 from ipaddress import IPv4Network, collapse_addresses
 from typing import Any
 
-from proactive_tasks.clouds.arm import bodies
-from proactive_tasks.clouds.arm.calls import Arm, Body
-from proactive_tasks.clouds.arm.compare import differences, merged
-from proactive_tasks.clouds.arm.looking import (
+from proactive_tasks.clouds.azure import bodies
+from proactive_tasks.clouds.azure.calls import Arm, Body
+from proactive_tasks.clouds.azure.compare import differences, merged
+from proactive_tasks.clouds.azure.looking import (
     UNSETTLED,
     Found,
     configuration,
@@ -21,7 +21,7 @@ from proactive_tasks.clouds.arm.looking import (
     power,
     state,
 )
-from proactive_tasks.clouds.arm.place import (
+from proactive_tasks.clouds.azure.place import (
     ADDRESS,
     DISK,
     FILTER,
@@ -37,7 +37,7 @@ from proactive_tasks.clouds.arm.place import (
     Kind,
     Place,
 )
-from proactive_tasks.clouds.arm.writing import NOTHING, child, delete, put, together
+from proactive_tasks.clouds.azure.writing import NOTHING, child, delete, put, together
 from proactive_tasks.clouds.provider import (
     GatewayOrder,
 )

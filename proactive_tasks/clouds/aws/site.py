@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from proactive_tasks.clouds.aws_api import (
+from proactive_tasks.clouds.aws.api import (
     KINDS,
     SETTLING,
     STOPPED,
@@ -22,7 +22,7 @@ from proactive_tasks.clouds.aws_api import (
     said,
     state,
 )
-from proactive_tasks.clouds.aws_words import (
+from proactive_tasks.clouds.aws.words import (
     admitted,
     detail,
     key,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
-from proactive_tasks.clouds.aws_api import Object
+from proactive_tasks.clouds.aws.api import Object
 from proactive_tasks.clouds.security import ANYWHERE, Admitted
 
 _PROTOCOLS = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "esp": "50", "all": "-1"}

@@ -19,8 +19,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from proactive_tasks.clouds import dialing
-from proactive_tasks.clouds.arm.calls import Arm, Patience, credential, endpoint, subscription
-from proactive_tasks.clouds.arm.looking import (
+from proactive_tasks.clouds.azure.calls import Arm, Patience, credential, endpoint, subscription
+from proactive_tasks.clouds.azure.looking import (
     Found,
     configuration,
     gateway_of,
@@ -30,15 +30,15 @@ from proactive_tasks.clouds.arm.looking import (
     look,
     machines_of,
 )
-from proactive_tasks.clouds.arm.making import make, make_host
-from proactive_tasks.clouds.arm.place import (
+from proactive_tasks.clouds.azure.making import make, make_host
+from proactive_tasks.clouds.azure.place import (
     GROUP,
     KINDS,
     NIC,
     ROUTE,
     Place,
 )
-from proactive_tasks.clouds.arm.removing import (
+from proactive_tasks.clouds.azure.removing import (
     drop_group,
     drop_host,
     drop_machine,
@@ -47,7 +47,7 @@ from proactive_tasks.clouds.arm.removing import (
     leftover,
     tagged,
 )
-from proactive_tasks.clouds.arm.writing import together
+from proactive_tasks.clouds.azure.writing import together
 from proactive_tasks.clouds.provider import (
     Change,
     GatewayFacts,

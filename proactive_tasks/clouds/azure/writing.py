@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from proactive_tasks.clouds.arm.calls import Arm, Body
-from proactive_tasks.clouds.arm.place import (
+from proactive_tasks.clouds.azure.calls import Arm, Body
+from proactive_tasks.clouds.azure.place import (
     Child,
     Kind,
     Place,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Any
 
-from proactive_tasks.clouds.edge_ssh import Place
+from proactive_tasks.clouds.edge.ssh import Place
 from proactive_tasks.clouds.provider import GatewayOrder
 from proactive_tasks.overlay.model import FIRST_PORT
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from proactive_tasks.clouds import naming
-from proactive_tasks.clouds.arm.calls import Arm, Body
+from proactive_tasks.clouds.azure.calls import Arm, Body
 from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.model import Site
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proactive_tasks.clouds.aws_api import KINDS, WAITING, Api, Found, Object, name_of, said, tags_of
+from proactive_tasks.clouds.aws.api import KINDS, WAITING, Api, Found, Object, name_of, said, tags_of
 from proactive_tasks.clouds.naming import MANAGED_BY
 from proactive_tasks.clouds.steps import Taken
 from proactive_tasks.overlay.errors import ProviderError

@@ -6,8 +6,8 @@ import re
 from functools import partial
 
 from proactive_tasks.clouds import naming
-from proactive_tasks.clouds.arm.calls import Arm, Body
-from proactive_tasks.clouds.arm.looking import (
+from proactive_tasks.clouds.azure.calls import Arm, Body
+from proactive_tasks.clouds.azure.looking import (
     Found,
     claim,
     get,
@@ -19,7 +19,7 @@ from proactive_tasks.clouds.arm.looking import (
     machine_of,
     state,
 )
-from proactive_tasks.clouds.arm.place import (
+from proactive_tasks.clouds.azure.place import (
     ADDRESS,
     DISK,
     FILTER,
@@ -31,7 +31,7 @@ from proactive_tasks.clouds.arm.place import (
     TABLE,
     Place,
 )
-from proactive_tasks.clouds.arm.writing import NOTHING, child, delete, together
+from proactive_tasks.clouds.azure.writing import NOTHING, child, delete, together
 from proactive_tasks.clouds.provider import (
     Leftover,
 )

@@ -1,1 +1,0 @@
-"""Azure's resource manager, as `clouds.azure` uses it."""
