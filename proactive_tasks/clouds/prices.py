@@ -31,7 +31,8 @@ class ProviderPrices(_Part):
     """Prices of a provider by region: of an hour, a GB-month or a GB; `default` holds where a region is silent."""
 
     source: str
-    machine: str
+    machine: str  # a gateway's, unless the site's options name another
+    host: str  # an application host's, likewise
     disk_gb: float = Field(ge=0)
     regions: Mapping[str, Mapping[str, float]]
 
@@ -91,8 +92,11 @@ def cost(site: Site, prices: Prices) -> Cost:
     table = prices.providers.get(site.provider)
     if table is None:
         return Cost(site.name, (("gateway", None),), None)
-    machines = [("gateway", _type(site, table, ""), 1)]
-    machines += [(f"{site.hosts} hosts", _type(site, table, "host_"), site.hosts)] if site.hosts else []
+    option = TYPES.get(site.provider, "")
+    machines = [("gateway", str(site.options.get(option, table.machine)), 1)]
+    if site.hosts:
+        kind = str(site.options.get(f"host_{option}", table.host))
+        machines.append((f"{site.hosts} host{'s' if site.hosts > 1 else ''}", kind, site.hosts))
     items: list[tuple[str, float | None]] = []
     for what, kind, count in machines:
         price = table.price(site.region, kind)
@@ -103,9 +107,3 @@ def cost(site: Site, prices: Prices) -> Cost:
         disks = table.disk_gb * sum(count for _, _, count in machines)
         items.append((f"disks ({disks:g} GB)", None if month is None else month * disks / HOURS_A_MONTH))
     return Cost(site.name, tuple(items), table.price(site.region, "egress_gb"))
-
-
-def _type(site: Site, table: ProviderPrices, prefix: str) -> str:
-    option = TYPES.get(site.provider, "")
-    options = site.options
-    return str(options.get(f"{prefix}{option}") or options.get(option) or table.machine)

@@ -50,7 +50,7 @@ def test_what_has_no_price_makes_no_sum() -> None:
 def test_the_user_s_own_table_takes_the_place_of_the_installed_one(monkeypatch, tmp_path) -> None:
     own = tmp_path / "prices.yaml"
     own.write_text(
-        "{dated: 2026-01-31, currency: EUR, providers: {openstack: {source: us, machine: m1, disk_gb: 0,"
+        "{dated: 2026-01-31, currency: EUR, providers: {openstack: {source: us, machine: m1, host: m1, disk_gb: 0,"
         " regions: {default: {m1: 0.5, public_address: 0.25, egress_gb: 0}}}}}"
     )
     monkeypatch.setenv(prices.PRICES, str(own))
