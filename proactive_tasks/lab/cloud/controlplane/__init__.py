@@ -1,0 +1,1 @@
+"""What runs under the emulated OpenStack, in a virtual environment of its own: configuration, and our hypervisor."""
