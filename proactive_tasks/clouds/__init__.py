@@ -10,7 +10,7 @@ from proactive_tasks.overlay.errors import InputError
 DRIVERS = {
     "aws": ("proactive_tasks.clouds.aws.driver", "AwsProvider"),
     "azure": ("proactive_tasks.clouds.azure.driver", "AzureProvider"),
-    "openstack": ("proactive_tasks.clouds.openstack", "OpenStackProvider"),
+    "openstack": ("proactive_tasks.clouds.openstack.driver", "OpenStackProvider"),
     "edge": ("proactive_tasks.clouds.edge.driver", "EdgeProvider"),
     "lab": ("proactive_tasks.clouds.lab", "LabProvider"),
 }

@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 SECRET = "..."  # noqa: S105 - stands where a value is not shown
 
+Makes = tuple[str, str] | list[tuple[str, str]] | None
+"""Kind and name of what a call makes; of each, in order, where it makes several and answers with a list."""
+
 PATIENCE_S = 120.0
 """How long a step is tried again while its provider is busy or its answers get lost."""
 
@@ -41,7 +44,7 @@ class Steps(Protocol):
         do: Callable[[], T],
         *,
         instead: T,
-        makes: tuple[str, str] | None = None,
+        makes: Makes = None,
         find: Callable[[], T | None] | None = None,
     ) -> T:
         """Take one step.
@@ -51,7 +54,8 @@ class Steps(Protocol):
             call: the API call and its arguments, without secrets; see `shown`.
             do: makes the call; raises `BusyError` and `UnclearError` where trying again is right.
             instead: the answer when steps are only noted, e.g. an object with a made-up identifier.
-            makes: kind and deterministic name of what the call makes, which the journal then keeps.
+            makes: kind and deterministic name of what the call makes, which the journal then keeps; a list of them
+                where one call makes several and answers with a list.
             find: looks whether a call with an unclear outcome made it; without it, the call can be repeated safely.
         """
 
@@ -69,7 +73,7 @@ class Noted:
         do: Callable[[], T],  # noqa: ARG002
         *,
         instead: T,
-        makes: tuple[str, str] | None = None,  # noqa: ARG002
+        makes: Makes = None,  # noqa: ARG002
         find: Callable[[], T | None] | None = None,  # noqa: ARG002
     ) -> T:
         """Note the step."""
@@ -95,28 +99,35 @@ class Taken:
         do: Callable[[], T],
         *,
         instead: T,  # noqa: ARG002
-        makes: tuple[str, str] | None = None,
+        makes: Makes = None,
         find: Callable[[], T | None] | None = None,
     ) -> T:
         """Do the step, again while the provider is busy; where the outcome is unclear, look before it is done again."""
         with self._lock:
             self.progress(line)
-            if makes:
-                self.journal.intend(*makes)
+            for each in _each(makes):
+                self.journal.intend(*each)
         try:
             answer = insist(do, self.patience_s, find=find)
         except UnclearError:
             raise  # it stays intended: the next run looks for it
         except OverlayError:
-            if makes:
-                with self._lock:
-                    self.journal.gone(*makes)  # a refusal makes nothing
+            with self._lock:
+                for each in _each(makes):
+                    self.journal.gone(*each)  # a refusal makes nothing
             raise
         with self._lock:
-            if makes:
-                self.journal.made(*makes, self.identifier(answer))
+            answers: Any = answer if isinstance(makes, list) else [answer]
+            for each, made in zip(_each(makes), answers, strict=bool(makes)):
+                self.journal.made(*each, self.identifier(made))
             self.changes.append(Change(line, call))
         return answer
+
+
+def _each(makes: Makes) -> list[tuple[str, str]]:
+    if not makes:
+        return []
+    return makes if isinstance(makes, list) else [makes]
 
 
 def insist(do: Callable[[], T], patience_s: float = PATIENCE_S, *, find: Callable[[], T | None] | None = None) -> T:

@@ -1,0 +1,1 @@
+"""OpenStack: its driver, and what it needs."""
