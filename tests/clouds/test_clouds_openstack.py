@@ -114,7 +114,7 @@ def test_a_site_is_made_by_few_calls_and_made_again_by_none(
     assert {domain.internet for domain in told.domains} == {True, False}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def lyon(plane: Plane) -> Iterator[Site]:
     of = site("lyon", index=769)
     with pytest.MonkeyPatch.context() as patch:
