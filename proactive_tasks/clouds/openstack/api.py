@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from proactive_tasks.clouds import naming
@@ -14,6 +15,7 @@ try:
     from keystoneauth1 import exceptions as auth_errors
     from keystoneauth1.session import TCPKeepAliveAdapter
     from openstack import exceptions as sdk_errors
+    from openstack.proxy import Proxy
 except ModuleNotFoundError as error:  # pragma: no cover - an installation without it
     raise InputError(f"provider openstack needs {error.name}; run: pip install openstacksdk") from error
 
@@ -76,9 +78,8 @@ class Api:
         for scheme in ("http://", "https://"):
             transport.mount(scheme, _Counted(self))
         self.read("Authenticate()", self.sdk.session.get_auth_headers)  # type: ignore[no-untyped-call,unused-ignore]
-        # Each service's versions are looked up now: a fault later would make the SDK guess its address.
         for service in ("network", "compute", "image"):
-            self.read(f"Discover({service})", lambda service=service: getattr(self.sdk, service))  # type: ignore[misc]
+            self.read(f"Discover({service})", partial(self._discover, service))
         self.network: Any = self.sdk.network
         self.compute: Any = self.sdk.compute
         self.image: Any = self.sdk.image
@@ -121,6 +122,13 @@ class Api:
     def list(self, call: str, do: Callable[[], Iterable[T]]) -> list[T]:
         """A list, whole."""
         return self.read(call, lambda: list(do()))
+
+    def _discover(self, service: str) -> None:
+        """Look a service's versions up. Where that fails, the SDK takes the catalog's address for the service's own."""
+        data = Proxy.get_endpoint_data(getattr(self.sdk, service))
+        if data is None or data.api_version is None:
+            self.sdk._proxies.pop(service, None)  # noqa: SLF001 - there is no other way to make it look again
+            raise sdk_errors.ServiceDiscoveryException(f"the versions of {service} are not told")
 
     def _regions(self) -> Sequence[str]:
         access: Any = self.sdk.session.auth
