@@ -75,11 +75,15 @@ class LabProvider:
         return Lab(overlay).release(site.name, progress)
 
     def leftovers(self, overlay: str, regions: Sequence[str]) -> list[Leftover]:  # noqa: ARG002 - there is one place
-        """Processes, mounts, namespaces and state of the overlay's lab, or of all labs."""
+        """Processes, mounts, namespaces and state of the overlay's lab, or of all labs.
+
+        Of a lab that holds emulated clouds, too, only the sites count: the clouds are their user's to stop.
+        """
         return [
             Leftover(self.name, "this machine", name, "", *line.split(" ", 1))
             for name in ([overlay] if overlay else filter(_is_overlays, labs()))
-            for line in Lab(name).leftovers()
+            for lab in [Lab(name)]
+            for line in ([f"site {site}" for site in lab.sites()] if lab.clouds() else lab.leftovers())
         ]
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:

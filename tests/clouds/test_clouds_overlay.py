@@ -67,7 +67,7 @@ class Span:
         return Lab(NAME).exec("paris/host1", ["ping", *ONCE, target]).returncode == 0
 
     def reach(self, site: str) -> bool:
-        """Whether the host of a site and the one in the lab reach each other: a filter that keeps state has two sides."""
+        """Whether the host of a site and the one in the lab reach each other: a filter with a state has two sides."""
         return self.answers(host(self, site)) and self.sends(site, host_in_lab(self))
 
     def sends(self, site: str, target: str) -> bool:
