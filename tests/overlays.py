@@ -60,7 +60,7 @@ class Overlay:
                 process.kill()
                 process.communicate(timeout=20)
         self.lab.destroy()
-        assert LabProvider().leftovers(self.name) == []
+        assert LabProvider().leftovers(self.name, []) == []
 
     def ctl(self, *words: str, code: int = 0, store: str = "") -> Any:
         """The command's JSON answer; what it told on standard error under "stderr" where that is an object."""

@@ -185,7 +185,7 @@ def test_a_second_apply_does_nothing(lab, make_site, user_data):
 def test_hosts_and_options_follow_the_order(lab, make_site, user_data):
     provider = LabProvider()
     more = GatewayOrder(lab.overlay, make_site("east", 0, hosts=3, rate_mbit=50.0), user_data)
-    assert provider.difference(more, SiteFacts(None)) == [
+    assert [change.line for change in provider.difference(more, SiteFacts(None))] == [
         "leg of east: - becomes 50 Mbit/s",
         "host east/host2: make",
         "host east/host3: make",
