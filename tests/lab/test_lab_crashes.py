@@ -111,7 +111,7 @@ def test_sites_made_and_removed_at_once_do_not_disturb_each_other(lab_of, make_s
         provider = LabProvider()
         facts = list(pool.map(lambda order: provider.apply(order, SiteFacts(None), NoJournal(), silent), orders))
         assert len({fact.public_address for fact in facts}) == 4
-        again = pool.submit(provider.apply, orders[0], silent)
+        again = pool.submit(provider.apply, orders[0], SiteFacts(None), NoJournal(), silent)
         list(pool.map(lambda order: provider.release(lab.overlay, order.site, NoJournal(), silent), orders[1:]))
         assert again.result() == facts[0]
         assert lab.sites() == ["site-0"]
