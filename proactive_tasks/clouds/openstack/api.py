@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from proactive_tasks.clouds import naming
 from proactive_tasks.clouds.steps import BusyError, UnclearError, insist
@@ -22,6 +24,9 @@ except ModuleNotFoundError as error:  # pragma: no cover - an installation witho
 T = TypeVar("T")
 
 CALL_S = 60.0
+VERSION = re.compile(r"/v\d")
+"""What the path of a service's address has once its versions are known: /v2.0, /v2.1, /v2."""
+
 
 READ_S = 60.0
 
@@ -125,8 +130,8 @@ class Api:
 
     def _discover(self, service: str) -> None:
         """Look a service's versions up. Where that fails, the SDK takes the catalog's address for the service's own."""
-        data = Proxy.get_endpoint_data(getattr(self.sdk, service))
-        if data is None or data.api_version is None:
+        place = Proxy.get_endpoint(getattr(self.sdk, service)) or ""
+        if not VERSION.search(urlsplit(place).path):
             self.sdk._proxies.pop(service, None)  # noqa: SLF001 - there is no other way to make it look again
             raise sdk_errors.ServiceDiscoveryException(f"the versions of {service} are not told")
 
