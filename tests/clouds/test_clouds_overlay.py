@@ -25,13 +25,15 @@ from proactive_tasks.store import Store
 from tests.overlays import until
 
 NAME = f"cto-{os.getpid()}"
-CLOUDS = ("aws", "azure")
+CLOUDS = ("aws", "azure", "openstack")
 SITES = {
     "paris": "provider: lab, hosts: 1",
     "frankfurt": "provider: aws, region: eu-central-1, hosts: 1",
     "westeu": "provider: azure, region: westeurope, hosts: 1",
+    "campus": "provider: openstack, region: RegionOne, hosts: 1",
 }
 ANSWER_S = 20.0
+PUBLIC = ("192.0.2.", "198.51.100.", "203.0.113.")
 ONCE = ("-c2", "-i0.3", "-W1")
 
 
@@ -53,9 +55,11 @@ class Span:
         self.url = f"sqlite:///{folder}/store.db"
         os.environ.update({"OVERLAY_STORE": self.url, "OVERLAY_PASSPHRASE": "a passphrase for a test"})
 
-    def ctl(self, *words: str, fine: tuple[int, ...] = (0,)) -> Any:
+    def ctl(self, *words: str, fine: tuple[int, ...] = (0,), seconds: float = 280) -> Any:
         argv = [sys.executable, "-m", "proactive_tasks.cli", *words, "--output", "json"]
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280, check=False)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
+        )
         assert done.returncode in fine, f"{words}: exit {done.returncode}\n{done.stderr[-4000:]}"
         return json.loads(done.stdout)
 
@@ -96,13 +100,15 @@ def span(tmp_path_factory) -> Iterator[Span]:
         proxy = free_port()
         for cloud in CLOUDS:
             stack.callback(made.ctl, "lab", "cloud", cloud, "down", "--lab", NAME)
-            words = ("--lab", NAME, "--proxy-port", proxy, "--port", ports[cloud])
-            os.environ.update(made.ctl("lab", "cloud", cloud, "up", *words))
+            words = ["--lab", NAME, "--proxy-port", proxy]
+            words += [] if cloud == "openstack" else ["--port", ports[cloud]]
+            os.environ.update(made.ctl("lab", "cloud", cloud, "up", *words, seconds=900))
         done = made.ctl("deploy", str(made.file), "--yes")
         assert done["tasks"]["Verify_Overlay"]["result"]["facts"]["pairs_ok"] > 0
         yield made
         made.ctl("destroy", "--overlay", NAME, "--yes")
-        assert made.ctl("orphans", "--provider", "aws", "--provider", "azure") == []
+        for cloud in CLOUDS:
+            assert made.ctl("orphans", "--provider", cloud) == []
         assert made.servers() == {}
     assert Lab(NAME).leftovers() == []
 
@@ -213,6 +219,50 @@ def _azure_address() -> None:
     network.network_interfaces.begin_create_or_update(GROUP, nic.name, nic).result()
 
 
+def openstack() -> Any:
+    import openstack as sdk
+
+    return sdk.connect()
+
+
+def _neutron_port(of: Any, part: str) -> Any:
+    return of.network.find_port(f"{NAME}--campus--{part}", ignore_missing=False)
+
+
+def _neutron_pairs() -> None:
+    with openstack() as of:
+        of.network.update_port(_neutron_port(of, "lan"), allowed_address_pairs=[])
+
+
+def _neutron_group(part: str) -> Callable[[], None]:
+    def take() -> None:
+        with openstack() as of:
+            group = of.network.find_security_group(f"{NAME}--campus--{part}", ignore_missing=False)
+            for rule in of.network.security_group_rules(security_group_id=group.id, direction="ingress"):
+                of.network.delete_security_group_rule(rule)
+
+    return take
+
+
+def _neutron_routes() -> None:
+    with openstack() as of:
+        subnet = of.network.find_subnet(f"{NAME}--campus--network", ignore_missing=False)
+        of.network.update_subnet(subnet, host_routes=[], gateway_ip=None)
+
+
+def _neutron_address() -> None:
+    with openstack() as of:
+        [address] = of.network.ips(port_id=_neutron_port(of, "wan").id)
+        of.network.update_ip(address, port_id=None)
+
+
+def _nova_stop() -> None:
+    with openstack() as of:
+        server = of.compute.find_server(f"{NAME}--campus--gateway", ignore_missing=False)
+        of.compute.stop_server(server)
+        of.compute.wait_for_server(of.compute.get_server(server), status="SHUTOFF", wait=60)
+
+
 FORGOTTEN: list[tuple[str, str, Callable[[], None]]] = [
     ("frankfurt", "routes of the hosts' subnet", _aws_route("--applications")),
     ("frankfurt", "the gateway's route to the Internet", _aws_route("--gateway")),
@@ -227,6 +277,12 @@ FORGOTTEN: list[tuple[str, str, Callable[[], None]]] = [
     ("westeu", "what the hosts' group admits", _azure_group("hosts")),
     ("westeu", "what the gateway's group admits", _azure_group("gateway")),
     ("westeu", "the public address", _azure_address),
+    ("campus", "the address pair of the gateway's port", _neutron_pairs),
+    ("campus", "what the hosts' group admits", _neutron_group("hosts")),
+    ("campus", "what the gateway's group admits", _neutron_group("gateway")),
+    ("campus", "the routes of the site's subnet", _neutron_routes),
+    ("campus", "the floating address", _neutron_address),
+    ("campus", "the server", _nova_stop),
 ]
 
 
@@ -237,7 +293,7 @@ def test_what_is_taken_away_breaks_the_ping_and_a_deployment_repairs_just_that(s
     until(lambda: not span.reach(site), ANSWER_S, f"without {what}, {site} to be cut off")
     done = span.repaired(site)
     assert done
-    assert all(f"{NAME}--{site}" in line or "192.0.2." in line or "198.51.100." in line for line in done), done
+    assert all(f"{NAME}--{site}" in line or any(block in line for block in PUBLIC) for line in done), done
     until(lambda: span.reach(site), 2 * ANSWER_S, f"{site} to be reached again; done: {done}")
     assert span.repaired(site) == []
 
