@@ -13,6 +13,6 @@ setup(
         "proactive_tasks.reports": ["templates/*.j2"],
         "proactive_tasks.lab": ["*.c"],
         "proactive_tasks.clouds": ["*.yaml"],
-        "proactive_tasks.lab.cloud.controlplane": ["*.j2", "*.txt"],
+        "proactive_tasks.lab.cloud.openstack.controlplane": ["*.j2", "*.txt"],
     },
 )

@@ -19,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from proactive_tasks.clouds.aws.driver import AwsProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
-from proactive_tasks.lab.cloud import aws
+from proactive_tasks.lab.cloud.aws import emulator as aws
 from proactive_tasks.lab.cloud.emulator import Carry
 from proactive_tasks.lab.cloud.model import Cloud
 from proactive_tasks.overlay.model import Origin, Site

@@ -16,8 +16,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from proactive_tasks.clouds.azure.calls import Patience
 from proactive_tasks.clouds.azure.driver import AzureProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
-from proactive_tasks.lab.cloud.arm.state import Limits, Thing
-from proactive_tasks.lab.cloud.azure import Arm, environment
+from proactive_tasks.lab.cloud.azure.emulator import Arm, environment
+from proactive_tasks.lab.cloud.azure.state import Limits, Thing
 from proactive_tasks.lab.cloud.model import Cloud
 from proactive_tasks.overlay.model import Origin, Site
 from proactive_tasks.store import Store

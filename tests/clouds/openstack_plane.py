@@ -18,10 +18,10 @@ import yaml
 from proactive_tasks.clouds.openstack.driver import OpenStackProvider
 from proactive_tasks.clouds.provider import GatewayFacts, GatewayOrder, Journal, NoJournal
 from proactive_tasks.lab.cloud.model import Cloud
-from proactive_tasks.lab.cloud.openstack import OpenStackEmulator
-from proactive_tasks.lab.cloud.openstack_hypervisor import TOLD
-from proactive_tasks.lab.cloud.openstack_plane import ADMIN, CLOUD, SERVICES
-from proactive_tasks.lab.cloud.openstack_state import compiled
+from proactive_tasks.lab.cloud.openstack.emulator import OpenStackEmulator
+from proactive_tasks.lab.cloud.openstack.hypervisor import TOLD
+from proactive_tasks.lab.cloud.openstack.plane import ADMIN, CLOUD, SERVICES
+from proactive_tasks.lab.cloud.openstack.state import compiled
 from proactive_tasks.lab.names import STATE
 from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.model import Origin, Site

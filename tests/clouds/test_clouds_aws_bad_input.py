@@ -12,8 +12,8 @@ import pytest
 
 from proactive_tasks.clouds import driver as driver_of
 from proactive_tasks.clouds.provider import NoJournal
-from proactive_tasks.lab.cloud.aws import ACCESS_KEY
-from proactive_tasks.lab.cloud.aws_rules import Account
+from proactive_tasks.lab.cloud.aws.emulator import ACCESS_KEY
+from proactive_tasks.lab.cloud.aws.rules import Account
 from proactive_tasks.overlay.errors import InputError, OverlayError, ProviderError
 from tests.clouds.emulated_aws import (
     KEY,

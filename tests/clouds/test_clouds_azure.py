@@ -13,8 +13,8 @@ from proactive_tasks import clouds
 from proactive_tasks.clouds.azure.calls import ENDPOINT, Patience, endpoint
 from proactive_tasks.clouds.azure.compare import differences, merged
 from proactive_tasks.clouds.azure.driver import AzureProvider
-from proactive_tasks.lab.cloud.arm.state import SUBSCRIPTION
-from proactive_tasks.lab.cloud.azure import environment
+from proactive_tasks.lab.cloud.azure.emulator import environment
+from proactive_tasks.lab.cloud.azure.state import SUBSCRIPTION
 from proactive_tasks.overlay.errors import InputError, ProviderError
 from proactive_tasks.overlay.model import Site
 from tests.clouds.emulated_azure import DATA, ORDER, SHORT, SITE, Azure, azure, order, site

@@ -13,11 +13,11 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 
 from proactive_tasks.clouds.azure.calls import Arm as Clients
-from proactive_tasks.lab.cloud.arm.bodies import problems
-from proactive_tasks.lab.cloud.arm.compiled import compiled, rules, virtual_network
-from proactive_tasks.lab.cloud.arm.network import GROUP, NIC, VNET
-from proactive_tasks.lab.cloud.arm.state import SUBSCRIPTION, Limits, State, Thing
-from proactive_tasks.lab.cloud.azure import environment, make_app
+from proactive_tasks.lab.cloud.azure.bodies import problems
+from proactive_tasks.lab.cloud.azure.compiled import compiled, rules, virtual_network
+from proactive_tasks.lab.cloud.azure.emulator import environment, make_app
+from proactive_tasks.lab.cloud.azure.network import GROUP, NIC, VNET
+from proactive_tasks.lab.cloud.azure.state import SUBSCRIPTION, Limits, State, Thing
 from proactive_tasks.lab.cloud.model import ANYWHERE, BLOCKS, INTERNET, NOWHERE, Route, Rule
 from tests.clouds.emulated_azure import DATA, KEY, SHORT, Azure, azure
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from proactive_tasks.clouds.provider import NoJournal
-from proactive_tasks.lab.cloud.azure import environment
+from proactive_tasks.lab.cloud.azure.emulator import environment
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec
 from proactive_tasks.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proactive_tasks.lab.cloud.model import ALL, ANYWHERE, INTERNET, NOWHERE, Route, Rule, Server
-from proactive_tasks.lab.cloud.openstack_state import compiled
+from proactive_tasks.lab.cloud.openstack.state import compiled
 
 OWN = IPv4Network("10.3.0.0/24")
 

@@ -34,11 +34,11 @@ def module_of(cloud: str) -> Any:
     Raises:
         InputError: there is none, or a package that it needs is missing.
     """
-    name = cloud if "." in cloud else f"proactive_tasks.lab.cloud.{cloud}"
+    name = cloud if "." in cloud else f"proactive_tasks.lab.cloud.{cloud}.emulator"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name == name:
+        if error.name in {name, name.rpartition(".")[0]}:
             raise InputError(f"cloud {cloud!r}: there is no such emulated cloud") from error
         raise InputError(
             f"emulated cloud {cloud}: {error}; install it: pip install 'proactive-network-overlay[lab]'"

@@ -9,10 +9,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from proactive_tasks.lab.cloud.arm import bodies, compute, network
-from proactive_tasks.lab.cloud.arm.compute import DISK, SET
-from proactive_tasks.lab.cloud.arm.network import ADDRESS, CHILDREN, GROUP, MACHINE, NIC, ROUTES, VNET
-from proactive_tasks.lab.cloud.arm.state import (
+from proactive_tasks.lab.cloud.azure import bodies, compute, network
+from proactive_tasks.lab.cloud.azure.compute import DISK, SET
+from proactive_tasks.lab.cloud.azure.network import ADDRESS, CHILDREN, GROUP, MACHINE, NIC, ROUTES, VNET
+from proactive_tasks.lab.cloud.azure.state import (
     LOCATIONS,
     NAME,
     NAMES,

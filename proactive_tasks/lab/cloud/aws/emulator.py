@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 from xml.sax.saxutils import escape
 
-from proactive_tasks.lab.cloud import aws_rules as rules
-from proactive_tasks.lab.cloud.aws_rules import Account, Call, RefusalError
+from proactive_tasks.lab.cloud.aws import rules
+from proactive_tasks.lab.cloud.aws.rules import Account, Call, RefusalError
 from proactive_tasks.lab.cloud.emulator import Carry
 from proactive_tasks.lab.cloud.model import (
     ANYWHERE,

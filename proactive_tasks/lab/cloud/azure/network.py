@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Any
 
-from proactive_tasks.lab.cloud.arm.state import ArmError, Body, State, Thing, reference
+from proactive_tasks.lab.cloud.azure.state import ArmError, Body, State, Thing, reference
 from proactive_tasks.lab.cloud.model import BLOCKS
 
 VNET = "Microsoft.Network/virtualNetworks"

@@ -1,6 +1,6 @@
 """The hypervisor and the agents of the emulated OpenStack: a process that carries out what Nova and Neutron tell it.
 
-    python -m proactive_tasks.lab.cloud.openstack_hypervisor LAB SOCKET [--no-machines]
+    python -m proactive_tasks.lab.cloud.openstack.hypervisor LAB SOCKET [--no-machines]
 
 Each connection to the socket brings one line of JSON: Neutron's whole state, or Nova's servers. Neutron gets its answer
 at once; Nova when what it told is carried out, or why it cannot be. Nothing is polled.
@@ -19,8 +19,8 @@ from typing import Any
 
 from proactive_tasks.lab import files
 from proactive_tasks.lab.cloud.emulator import Carry
-from proactive_tasks.lab.cloud.openstack import fabric
-from proactive_tasks.lab.cloud.openstack_state import compiled
+from proactive_tasks.lab.cloud.openstack.emulator import fabric
+from proactive_tasks.lab.cloud.openstack.state import compiled
 
 CARRY_S = 240.0
 TOLD = "told.json"

@@ -1,7 +1,7 @@
 """OpenStack's own control plane on this machine: Keystone, Placement, Glance, Neutron and Nova, over real HTTP.
 
-Only hypervisor and agents are ours (openstack_hypervisor.py, controlplane/). The first installation takes minutes, a
-later start seconds (openstack_store.py).
+Only hypervisor and agents are ours (hypervisor.py, controlplane/). The first installation takes minutes, a
+later start seconds (store.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from proactive_tasks.lab import files, image, processes
-from proactive_tasks.lab.cloud.openstack_plane import CLOUD, SERVICES, Plane
-from proactive_tasks.lab.cloud.openstack_store import INSTALL_S, Store
+from proactive_tasks.lab.cloud.openstack.plane import CLOUD, SERVICES, Plane
+from proactive_tasks.lab.cloud.openstack.store import INSTALL_S, Store
 from proactive_tasks.lab.names import LabNames
 from proactive_tasks.overlay.errors import InputError
 

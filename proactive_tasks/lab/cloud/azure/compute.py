@@ -7,8 +7,8 @@ import binascii
 import re
 import uuid
 
-from proactive_tasks.lab.cloud.arm.network import MACHINE, NIC, existing, machine_of, refuse
-from proactive_tasks.lab.cloud.arm.state import Body, State, Thing, group_id, reference
+from proactive_tasks.lab.cloud.azure.network import MACHINE, NIC, existing, machine_of, refuse
+from proactive_tasks.lab.cloud.azure.state import Body, State, Thing, group_id, reference
 
 DISK = "Microsoft.Compute/disks"
 SET = "Microsoft.Compute/availabilitySets"

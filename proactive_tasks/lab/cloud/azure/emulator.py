@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from proactive_tasks.lab.cloud.arm.compiled import compiled
-from proactive_tasks.lab.cloud.arm.service import Call, Reply, Service, operation_place
-from proactive_tasks.lab.cloud.arm.state import SUBSCRIPTION, ArmError, Limits, State
+from proactive_tasks.lab.cloud.azure.compiled import compiled
+from proactive_tasks.lab.cloud.azure.service import Call, Reply, Service, operation_place
+from proactive_tasks.lab.cloud.azure.state import SUBSCRIPTION, ArmError, Limits, State
 from proactive_tasks.lab.cloud.emulator import Carry
 from proactive_tasks.lab.cloud.model import Cloud
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
-from proactive_tasks.lab.cloud.arm.network import (
+from proactive_tasks.lab.cloud.azure.network import (
     DEFAULT_RULES,
     GROUP,
     MACHINE,
@@ -22,7 +22,7 @@ from proactive_tasks.lab.cloud.arm.network import (
     rule_values,
     subnets,
 )
-from proactive_tasks.lab.cloud.arm.state import Body, State, Thing, reference
+from proactive_tasks.lab.cloud.azure.state import Body, State, Thing, reference
 from proactive_tasks.lab.cloud.model import (
     ALL,
     ANYWHERE,

@@ -152,7 +152,7 @@ class Plane:
         self._start(
             "hypervisor",
             [
-                sys.executable, "-m", "proactive_tasks.lab.cloud.openstack_hypervisor", lab,
+                sys.executable, "-m", "proactive_tasks.lab.cloud.openstack.hypervisor", lab,
                 self.mark(self.folder, "hypervisor"), *([] if machines else ["--no-machines"]),
             ],
         )  # fmt: skip

@@ -20,7 +20,7 @@ import yaml
 
 from proactive_tasks.lab import files
 from proactive_tasks.lab.cloud.model import BLOCKS
-from proactive_tasks.lab.cloud.openstack_plane import ADMIN, MIGRATE_S, PARTS, REGION, SERVICES, Plane, run
+from proactive_tasks.lab.cloud.openstack.plane import ADMIN, MIGRATE_S, PARTS, REGION, SERVICES, Plane, run
 from proactive_tasks.lab.names import CACHE
 
 Progress = Callable[[str], None]

@@ -1,0 +1,1 @@
+"""An emulated OpenStack: the real control plane; hypervisor and agents are ours."""
