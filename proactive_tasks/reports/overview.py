@@ -66,8 +66,18 @@ class Overview:
         ] + [
             f"{link.name}: {link.error or f'the link is {link.state}'}"
             for link in self.links
-            if link.state is not LinkState.CONNECTED and not moving & {link.a, link.b}
+            if link.state is not LinkState.CONNECTED
+            and not moving & {link.a, link.b}
+            and not self._awaits_another(link, brought)
         ]
+
+    @staticmethod
+    def _awaits_another(link: Link, brought: Collection[str] | None) -> bool:
+        """Whether a link came up for verification in no job yet, and one of its sites is another job's to bring in.
+
+        That job configures both its ends; what this job verified is connected, or in error.
+        """
+        return brought is not None and link.state in COMING and not link.error and not {link.a, link.b} <= {*brought}
 
     def _moves(self, site: Site) -> bool:
         """Whether a site comes or goes: by its state, or since none of its links was seen to stand or to fail yet."""
