@@ -24,7 +24,7 @@ from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
 from tests.overlays import until
 
-NAME = f"cto-{os.getpid()}"
+NAME = f"span-{os.getpid()}"
 CLOUDS = ("aws", "azure", "openstack")
 SITES = {
     "paris": "provider: lab, hosts: 1",
