@@ -71,3 +71,19 @@ class WorkflowError(InputError):
 
 class JobError(OverlayError, RuntimeError):
     """A job ended in another way than success."""
+
+
+class SchedulerError(OverlayError, RuntimeError):
+    """A scheduler or its catalog refused or failed; the message holds server, route and answer."""
+
+
+class SchedulerUnreachableError(SchedulerError, ConnectionError):
+    """No answer from a scheduler within the deadline."""
+
+
+class SchedulerInputError(SchedulerError, InputError):
+    """A scheduler refused what it was given: wrong password, invalid workflow, unknown job, object or bucket."""
+
+
+class SchedulerVersionError(SchedulerInputError):
+    """A scheduler of another version, which lacks a route."""

@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,6 +29,9 @@ from proactive_tasks.scheduler import EMBEDDED
 from proactive_tasks.scheduler.context import PASSPHRASE, VAULT_KEY, Context, passphrase_of
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import default_store_url
+
+if TYPE_CHECKING:
+    from proactive_tasks.scheduler.client import Scheduler
 
 STORE_PASSWORD = "OVERLAY_STORE_PASSWORD"  # noqa: S105 - the name of a credential, not one
 
@@ -50,6 +53,7 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
                 passphrase=lambda: passphrase_of({PASSPHRASE: _credential(bindings, PASSPHRASE)}),
                 vault_key=bytes.fromhex(_credential(bindings, VAULT_KEY)),
                 progress=_progress,
+                scheduler=lambda: _scheduler(bindings),
             )
             outcome = task(context, **arguments(task, bindings))
             if calls := context.calls():
@@ -119,6 +123,17 @@ def _typed(name: str, value: Any, wanted: Any) -> Any:
 def _credential(bindings: Mapping[str, Any], key: str) -> str:
     credentials = bindings.get("credentials")
     return str((credentials.get(key) if credentials is not None else None) or "")
+
+
+def _scheduler(bindings: Mapping[str, Any]) -> Scheduler:
+    """The scheduler that runs this task, with the session that it gives the job's owner."""
+    url, api = str(bindings["variables"].get("PA_SCHEDULER_REST_URL") or ""), bindings.get("schedulerapi")
+    if not url or api is None:
+        raise InputError("this task asks the scheduler that runs it, and none does: submit its workflow to one")
+    from proactive_tasks.scheduler.client import Scheduler
+
+    api.connect()
+    return Scheduler(url.removesuffix("/").removesuffix("/rest"), session=str(api.getSession()))
 
 
 def _store_url(bindings: Mapping[str, Any]) -> str:

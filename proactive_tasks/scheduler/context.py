@@ -15,6 +15,7 @@ from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import Store
 
 if TYPE_CHECKING:
+    from proactive_tasks.scheduler.client import Scheduler
     from proactive_tasks.store.vault import Vault
 
 PASSPHRASE = "OVERLAY_PASSPHRASE"  # noqa: S105 - the name of a credential, not one
@@ -29,11 +30,16 @@ def _say(_percent: int, line: str) -> None:
     print(line, flush=True)
 
 
+def _no_scheduler() -> Scheduler:
+    raise InputError("this task asks the scheduler that runs it, and none does: submit its workflow to one")
+
+
 @dataclass
 class Context:
     """A task's surroundings. `actor` stands in the events of the store; `progress` takes percent and one line.
 
-    `job` owns the locks that the task takes: they are free as soon as the job is known to be dead.
+    `job` owns the locks that the task takes: they are free as soon as the job is known to be dead. `scheduler` is the
+    one that runs the task, reached with the session of the job's owner.
     """
 
     store: Store
@@ -42,6 +48,7 @@ class Context:
     passphrase: Callable[[], str] = field(default=lambda: passphrase_of({}), repr=False)
     vault_key: bytes = field(default=b"", repr=False)
     progress: Callable[[int, str], None] = _say
+    scheduler: Callable[[], Scheduler] = _no_scheduler
     _vaults: dict[str, Vault] = field(default_factory=dict, repr=False)
 
     def vault(self, overlay: str) -> Vault:
