@@ -73,8 +73,19 @@ class JobError(OverlayError, RuntimeError):
     """A job ended in another way than success."""
 
 
+class JobDeadlineError(JobError, TimeoutError):
+    """A job is not over within the deadline; it goes on."""
+
+
 class SchedulerError(OverlayError, RuntimeError):
-    """A scheduler or its catalog refused or failed; the message holds server, route and answer."""
+    """A scheduler or its catalog refused or failed; the message holds server, route and answer.
+
+    `status` is the HTTP status of the answer, 0 where there was none.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SchedulerUnreachableError(SchedulerError, ConnectionError):
