@@ -262,6 +262,17 @@ def orphans(
         raise typer.Exit(CHANGES)
 
 
+@app.command(epilog="Example: overlayctl networks --output json")
+def networks(overlay: OverlayOption = "", output: OutputOption = Output.TABLE) -> None:
+    """List the network and subnet of each site, as its provider names them: where further machines are started."""
+    from proactive_tasks.console.networks import networks as find
+    from proactive_tasks.console.networks import networks_table
+
+    with _store() as store:
+        rows = find(store, overlay)
+    answer(output, rows, lambda: networks_table(rows))
+
+
 @app.command(epilog="Example: overlayctl status --output json")
 def status(overlay: OverlayOption = "", output: OutputOption = Output.TABLE) -> None:
     """Ask every gateway how its links are, and show them with the figures measured last."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from textwrap import indent
 
-from proactive_tasks.overlay.errors import LinkError
+from proactive_tasks.overlay.errors import InputError, LinkError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.reports.overview import overview
 from proactive_tasks.reports.page import page
@@ -30,7 +31,8 @@ def report_overlay(
         dry_run: a job that changed nothing has nothing to be judged by.
 
     Returns:
-        The page as preview, the figures as facts.
+        The page as preview, the figures as facts; in the job's result map NETWORK_ID_<site> and SUBNET_ID_<site> of
+        each site that the job brought in, for whoever starts machines there.
 
     Raises:
         LinkError: a site, a link or a pair is not as wanted; the message names each.
@@ -42,4 +44,10 @@ def report_overlay(
     faults = view.faults(brought) + list(unreached or [])
     if faults:
         raise LinkError(f"overlay {view.overlay} is not as wanted: {'; '.join(faults)}")
-    return Result("report_overlay", facts=view.as_json(), preview=("text/html", page(view)))
+    result = Result("report_overlay", facts=view.as_json(), preview=("text/html", page(view)))
+    for site in view.sites if brought is None else [site for site in view.sites if site.name in brought]:
+        with suppress(InputError):  # an adopted network whose subscription this node is not told
+            network, subnet = context.network(view.overlay, site.name)
+            result.result_map |= {f"NETWORK_ID_{site.name}": network, f"SUBNET_ID_{site.name}": subnet}
+    result.facts["networks"] = dict(result.result_map)
+    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -14,6 +14,7 @@ from proactive_tasks.clouds.provider import (
     HostProbe,
     Journal,
     Leftover,
+    NetworkFacts,
     Progress,
     SiteFacts,
 )
@@ -85,6 +86,10 @@ class LabProvider:
             for lab in [Lab(name)]
             for line in ([f"site {site}" for site in lab.sites()] if lab.clouds() else lab.leftovers())
         ]
+
+    def network(self, overlay: str, site: Site, made: Mapping[tuple[str, str], str]) -> NetworkFacts:  # noqa: ARG002
+        """The site's subnet: a lab's switch has no identifier."""
+        return NetworkFacts(str(site.subnet), str(site.subnet))
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:
         """Connect from the controller's place in the lab's Internet; an OSError is for the caller to retry."""

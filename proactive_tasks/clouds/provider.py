@@ -56,6 +56,16 @@ class Change(NamedTuple):
         return self.line
 
 
+class NetworkFacts(NamedTuple):
+    """Where a further machine of a site is to be started, in its provider's identifiers; empty while unknown.
+
+    A provider without identifiers (a lab, an edge host's LAN) has the site's subnet in their place.
+    """
+
+    network: str
+    subnet: str
+
+
 class HostProbe(NamedTuple):
     """An application host, and a way to probe from it: addresses and a deadline in s to ms per address, or None.
 
@@ -150,6 +160,9 @@ class Provider(Protocol):
 
     def leftovers(self, overlay: str, regions: Sequence[str]) -> list[Leftover]:
         """Everything with this overlay's tags that the provider still holds there; of all overlays if it is ""."""
+
+    def network(self, overlay: str, site: Site, made: Mapping[tuple[str, str], str]) -> NetworkFacts:
+        """The site's network by what the journal holds (kind and name to identifier); asks the provider nothing."""
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:
         """A TCP connection from the controller to a gateway's public address; an OSError is the caller's to retry."""

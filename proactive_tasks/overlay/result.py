@@ -22,10 +22,11 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     replicas: list[dict[str, Any]] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)  # for every task that follows
+    result_map: dict[str, str] = field(default_factory=dict)  # for whoever asks the job, by name
     preview: tuple[str, bytes] | None = None  # content type and document, for the scheduler's preview
 
     def to_json(self) -> str:
         """The result as one JSON string, the form in which it crosses the scheduler."""
         values = asdict(self)
-        del values["preview"], values["variables"]
+        del values["preview"], values["variables"], values["result_map"]
         return json.dumps(values, default=str)

@@ -165,6 +165,8 @@ def _hand_back(outcome: Result, bindings: Mapping[str, Any]) -> str | bytes:
         print(f"  {line}")
     for name, value in outcome.variables.items():
         bindings["variables"].put(name, value)
+    for name, value in outcome.result_map.items():
+        bindings["resultMap"].put(name, value)
     for warning in outcome.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if outcome.preview is None:

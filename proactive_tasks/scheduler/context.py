@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proactive_tasks import clouds
-from proactive_tasks.clouds.provider import Provider
+from proactive_tasks.clouds.provider import NetworkFacts, Provider
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import Store
 
@@ -89,6 +89,16 @@ class Context:
                 else "the store knows no overlay; deploy one first: overlayctl deploy FILE"
             )
         return known[0]
+
+    def network(self, overlay: str, site: str) -> NetworkFacts:
+        """Where a further machine of a site is to be started: what SUBNET_ID means. Asks no provider.
+
+        Raises:
+            UnknownObjectError: no such overlay or site.
+        """
+        known = self.store.site(overlay, site)
+        made = {(each.kind, each.name): each.identifier for each in self.store.resources(overlay, site)}
+        return self.driver(known.provider).network(overlay, known, made)
 
     def each_gateway(self, overlay: str) -> list[dict[str, str]]:
         """Every gateway that can be configured, as the arguments of a replica."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -49,6 +49,7 @@ from proactive_tasks.clouds.provider import (
     HostProbe,
     Journal,
     Leftover,
+    NetworkFacts,
     Progress,
     SiteFacts,
 )
@@ -148,6 +149,13 @@ class AwsProvider:
             for its in [tags_of(each)]
             if state(each) != "terminated"
         ]
+
+    def network(self, overlay: str, site: Site, made: Mapping[tuple[str, str], str]) -> NetworkFacts:
+        """The VPC and the applications' subnet; of an adopted VPC the subnet that the site names."""
+        if vpc := str(site.options.get("vpc", "")):
+            return NetworkFacts(vpc, str(site.options.get("subnet", "")))
+        vpc, subnet = resource(overlay, site.name), resource(overlay, site.name, "applications")
+        return NetworkFacts(made.get(("VPC", vpc), ""), made.get(("subnet", subnet), ""))
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:  # noqa: ARG002
         """Connect through the Internet; an OSError is for the caller to retry."""

@@ -13,12 +13,12 @@ in the right order and with whatever a crash left in it; in a group that was the
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from ipaddress import IPv4Address
 from typing import Any
 
-from proactive_tasks.clouds import dialing
+from proactive_tasks.clouds import dialing, naming
 from proactive_tasks.clouds.azure.calls import Arm, Patience, credential, endpoint, subscription
 from proactive_tasks.clouds.azure.looking import (
     Found,
@@ -34,6 +34,7 @@ from proactive_tasks.clouds.azure.making import make, make_host
 from proactive_tasks.clouds.azure.place import (
     GROUP,
     KINDS,
+    NETWORK,
     NIC,
     ROUTE,
     Place,
@@ -55,6 +56,7 @@ from proactive_tasks.clouds.provider import (
     HostProbe,
     Journal,
     Leftover,
+    NetworkFacts,
     Progress,
     SiteFacts,
 )
@@ -166,6 +168,14 @@ class AzureProvider:
             for entry in found
             if overlay in {"", entry.overlay} and (not places or entry.region.lower() in places)
         ]
+
+    def network(self, overlay: str, site: Site, made: Mapping[tuple[str, str], str]) -> NetworkFacts:
+        """The virtual network and the applications' subnet, by their ids; of an adopted one the subnet it names."""
+        if site.options.get("vnet"):
+            subnet = str(_place(overlay, site).subnet("applications")["id"])
+            return NetworkFacts(subnet.rpartition("/subnets/")[0], subnet)
+        network = made.get((NETWORK.label, naming.resource(overlay, site.name)), "")
+        return NetworkFacts(network, f"{network}/subnets/applications" if network else "")
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:  # noqa: ARG002
         """Connect over the Internet."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -24,6 +24,7 @@ from proactive_tasks.clouds.provider import (
     HostProbe,
     Journal,
     Leftover,
+    NetworkFacts,
     Progress,
     SiteFacts,
 )
@@ -124,6 +125,11 @@ class EdgeProvider:
     def leftovers(self, overlay: str, regions: Sequence[str]) -> list[Leftover]:  # noqa: ARG002
         """None known: once a site is dropped, nobody knows its host's address. `release` itself proves it clean."""
         return []
+
+    def network(self, overlay: str, site: Site, made: Mapping[tuple[str, str], str]) -> NetworkFacts:  # noqa: ARG002
+        """The LAN that the site brings, or its subnet: it is nobody's to number."""
+        lan = str(next(iter(site.prefixes), site.subnet))
+        return NetworkFacts(lan, lan)
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:  # noqa: ARG002
         """A TCP connection from the controller; an OSError is for the caller to retry."""

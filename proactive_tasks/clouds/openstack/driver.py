@@ -11,7 +11,7 @@ network manager may stumble over: the port's own DHCP options (`extra_dhcp_opts`
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
@@ -38,6 +38,7 @@ from proactive_tasks.clouds.provider import (
     HostProbe,
     Journal,
     Leftover,
+    NetworkFacts,
     Progress,
     SiteFacts,
 )
@@ -115,6 +116,13 @@ class OpenStackProvider:
             for region in dict.fromkeys(regions or [""])
             for leftover in leftovers(self._place("", region), overlay, region)
         ]
+
+    def network(self, overlay: str, site: Site, made: Mapping[tuple[str, str], str]) -> NetworkFacts:
+        """The inner network and its subnet; an adopted one as the site names it."""
+        if network := str(site.options.get("network", "")):
+            return NetworkFacts(network, str(site.options.get("subnet", "")))
+        name = Names(overlay, site.name).network
+        return NetworkFacts(made.get(("network", name), ""), made.get(("subnet", name), ""))
 
     def dial(self, overlay: str, address: IPv4Address, port: int, timeout: float) -> socket.socket:  # noqa: ARG002
         """A TCP connection from the controller."""
