@@ -280,7 +280,11 @@ def _networks(spec: OverlaySpec) -> None:
 
 def _providers(spec: OverlaySpec) -> None:
     owners: dict[int, str] = {}
-    used = {site.provider: ("sites", index, "provider") for index, site in reversed(list(enumerate(spec.sites)))}
+    used: dict[str, Path] = {}
+    for index, site in enumerate(spec.sites):
+        used.setdefault(site.provider, ("sites", index, "provider"))
+    for index, row in enumerate(spec.elastic.sources):
+        used.setdefault(row.provider, ("elastic", "sources", index, "provider"))
     for key in (*spec.providers, *used):
         where: Path = ("providers", key) if key in spec.providers else used[key]
         number = provider_number(spec, key, *where)

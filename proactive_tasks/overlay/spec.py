@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from proactive_tasks.overlay import checks, yamltext
+from proactive_tasks.overlay import checks, sources, yamltext
 from proactive_tasks.overlay.errors import SpecificationError
 from proactive_tasks.overlay.numbering import PROVIDERS, Split
 
@@ -61,6 +61,51 @@ class SiteSpec(_Part):
         return self
 
 
+class SourceSpec(_Part):
+    """Node sources of the scheduler, and the site that their nodes make necessary."""
+
+    source: Annotated[str, AfterValidator(sources.source)]
+    """A node source, by its name or by a pattern such as `aws-*`."""
+    provider: Provider
+    """The kind of cloud where its nodes are."""
+    region: Region = ""
+    """The provider's word for the place."""
+    prefixes: tuple[Prefix, ...] = ()
+    """Networks that the site brings beside its subnet."""
+    hosts: int = Field(0, strict=True, ge=0, le=65_000)
+    """Application hosts that are made with the site; its nodes are none of them."""
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    """What else the provider offers, a network to adopt for one."""
+    site: Name | None = None
+    """The site; made of the node source's name unless given. Several sources may share one."""
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        checks.options(self.provider, self.options)
+        return self
+
+    def site_of(self, source: str) -> str:
+        """The name of the site of a node source that this row is about."""
+        return self.site or sources.site_name(source)
+
+    def wanted(self, name: str) -> SiteSpec:
+        """The site as it is wanted."""
+        return SiteSpec(name=name, **{key: getattr(self, key) for key in sources.FIELDS})
+
+
+class Elastic(_Part):
+    """Which sites come and go with the scheduler's node sources."""
+
+    grace_s: int = Field(300, strict=True, ge=0, le=604_800)
+    """Seconds that a site stays after its last node."""
+    sources: tuple[SourceSpec, ...] = ()
+    """The table of node sources. Those that no row is about bring nothing."""
+
+    def row(self, source: str) -> SourceSpec | None:
+        """The row about a node source: one that names it goes before a pattern, else the first in order."""
+        return sources.row_of(self.sources, source)
+
+
 class OverlaySpec(_Part):
     """An overlay as it is wanted."""
 
@@ -96,12 +141,15 @@ class OverlaySpec(_Part):
     """How fast a dead link is noticed."""
     cooldown_s: int = Field(3600, strict=True, ge=0, le=31_536_000)
     """Seconds that a released subnet rests before another site gets it."""
+    elastic: Elastic = Elastic()
+    """Which sites come and go with the scheduler's node sources."""
     sites: tuple[SiteSpec, ...] = ()
     """The sites."""
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         checks.whole(self)
+        sources.check(self)
         return self
 
     @property

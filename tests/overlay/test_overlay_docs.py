@@ -14,12 +14,12 @@ from pydantic.fields import FieldInfo
 from proactive_tasks.overlay.checks import OPTIONS
 from proactive_tasks.overlay.errors import SpecificationError
 from proactive_tasks.overlay.numbering import PROVIDERS, assignable, gateway
-from proactive_tasks.overlay.spec import Bfd, OverlaySpec, SiteSpec, load_spec
+from proactive_tasks.overlay.spec import Bfd, Elastic, OverlaySpec, SiteSpec, SourceSpec, load_spec
 from proactive_tasks.overlay.topology import TOPOLOGIES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "specification.md").read_text()
 HEAD = "version: 1\noverlay: presto\n"
-MODELS = {"Overlay": OverlaySpec, "Bfd": Bfd, "Site": SiteSpec}
+MODELS = {"Overlay": OverlaySpec, "Bfd": Bfd, "Site": SiteSpec, "Elastic": Elastic, "Source": SourceSpec}
 
 
 def table(heading: str) -> list[list[str]]:
