@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -34,10 +35,21 @@ DURATION = re.compile(r"\d+(:\d{1,2}){0,2}")
 def load(
     source: Path | bytes, variables: Mapping[str, str] | None = None, credentials: Collection[str] = ()
 ) -> Workflow:
-    """Read, check and resolve a job descriptor, with values for its variables.
+    """Read, resolve and check a job descriptor, with values for its variables.
 
     Raises:
         RefusedError: the file cannot be read, or the scheduler would refuse it, or the embedded engine does.
+    """
+    workflow = read(source, variables)
+    check(workflow, credentials)
+    return workflow
+
+
+def read(source: Path | bytes, variables: Mapping[str, str] | None = None) -> Workflow:
+    """Read and resolve a job descriptor; whether its values fit and its flow makes sense is for `check`.
+
+    Raises:
+        RefusedError: the file cannot be read, or its schema or the embedded engine does not allow it.
     """
     if isinstance(source, Path):
         try:
@@ -47,11 +59,18 @@ def load(
             raise RefusedError(f"{error.filename}: {error.strerror}; name a readable workflow file") from error
     job = _parse(source)
     schema.validate(job, source)
-    workflow = _Reader(job, dict(variables or {})).workflow()
+    return _Reader(job, dict(variables or {})).workflow()
+
+
+def check(workflow: Workflow, credentials: Collection[str] = (), services: Collection[str] = ()) -> None:
+    """Check the values of a workflow's variables, its flow, and what its scripts use of the scheduler's services.
+
+    Raises:
+        RefusedError: the scheduler would refuse it, or the embedded engine does.
+    """
     models.check(workflow, credentials)
     flow.check(workflow)
-    check_names(workflow)
-    return workflow
+    check_names(workflow, services)
 
 
 def _parse(source: bytes) -> etree._Element:
@@ -78,12 +97,11 @@ class _Reader:
         self.variables = self._variables(job)
         self.unknown = [name for name in overrides if name not in self.variables]
         for name, value in overrides.items():
-            known = self.variables.get(name)
-            self.variables[name] = Variable(name, value, known.model if known else "")
+            self.variables[name] = replace(self.variables.get(name, Variable(name, "")), value=value)
         raw = {name: variable.value for name, variable in self.variables.items()}
         self.values = {name: _interpolate(value, raw, "job/variables") for name, value in raw.items()}
         self.variables = {
-            name: Variable(name, self.values[name], self._text(variable.model))
+            name: replace(variable, value=self.values[name], model=self._text(variable.model), inherited=False)
             for name, variable in self.variables.items()
         }
 
@@ -100,6 +118,7 @@ class _Reader:
             tasks={task.name: task for task in tasks},
             project=self._attribute(self.job, "projectName"),
             priority=self._attribute(self.job, "priority") or "normal",
+            description=self._description(self.job),
             warnings=tuple(f"variable {name!r} is not declared by the workflow: added" for name in self.unknown),
         )
 
@@ -115,6 +134,10 @@ class _Reader:
     def _attribute(self, element: etree._Element, name: str) -> str:
         return self._text(element.get(name, ""))
 
+    def _description(self, element: etree._Element) -> str | None:
+        found = self._one(element, "description")
+        return None if found is None else self._text(found.text or "").strip()
+
     def _variables(self, element: etree._Element) -> dict[str, Variable]:
         return {
             variable.get("name", ""): Variable(
@@ -122,6 +145,10 @@ class _Reader:
                 variable.get("value", ""),
                 variable.get("model", ""),
                 variable.get("inherited") == "true",  # "1" is true to the schema, and false to the scheduler
+                variable.get("description"),
+                variable.get("group"),
+                variable.get("advanced") == "true",
+                variable.get("hidden") == "true",
             )
             for variable in self._all(element, "variables/variable")
         }
@@ -173,6 +200,7 @@ class _Reader:
             },
             working_directory="" if fork is None else self._attribute(fork, "workingDir"),
             precious=self._attribute(element, "preciousResult") in ("true", "1"),
+            description=self._description(element),
         )
 
     def _task_variables(self, element: etree._Element) -> dict[str, Variable]:
@@ -184,7 +212,7 @@ class _Reader:
             name: _interpolate(each.value, known, "job/taskFlow/task/variables") for name, each in variables.items()
         }
         return {
-            name: Variable(name, values[name], substitute(each.model, {**self.values, **values}), each.inherited)
+            name: replace(each, value=values[name], model=substitute(each.model, {**self.values, **values}))
             for name, each in variables.items()
         }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class JobStatus(StrEnum):
     """What a job is at; FINISHED does not say that every task succeeded."""
 
+    PENDING = "PENDING"
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
     CANCELED = "CANCELED"
@@ -50,6 +51,8 @@ class TaskStatus(StrEnum):
 
 OVER = {TaskStatus.FINISHED, TaskStatus.FAULTY, TaskStatus.SKIPPED}
 WAITING = {TaskStatus.SUBMITTED, TaskStatus.PENDING}
+ENDED = {JobStatus.FINISHED, JobStatus.CANCELED, JobStatus.KILLED}
+PRIORITIES = ("highest", "high", "normal", "low", "lowest")
 
 
 @dataclass(eq=False, slots=True)
@@ -66,8 +69,11 @@ class Task:
     status: TaskStatus = TaskStatus.SUBMITTED
     executions: int = 0
     not_before: datetime | None = None
+    scheduled: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    suspended: datetime | None = None  # since when it waits for somebody
+    node: str = ""  # where it runs or ran last
     progress: int = 0
     error: str | None = None
     value: Any = None  # encoded
@@ -100,13 +106,19 @@ class Action:
 class Job:
     """A job and its tasks."""
 
-    def __init__(self, workflow: Workflow, number: str) -> None:
+    def __init__(self, workflow: Workflow, number: str, user: str = "embedded", system: dict[str, str] | None = None) -> None:
         self.workflow = workflow
         self.number = number
+        self.user = user
+        self.system = system or {}  # further variables that every task gets
         self.graph = Graph(workflow)
-        self.status = JobStatus.RUNNING
+        self.status = JobStatus.PENDING
+        self.priority = workflow.priority
+        self.started: datetime | None = None
+        self.suspended: datetime | None = None
         self.tasks: list[Task] = []
         self.result_map: dict[str, str] = {}
+        self.typed_result_map: dict[str, Any] = {}  # encoded
         peers: dict[str, Task] = {}
         for spec in workflow.tasks.values():
             peers[spec.name] = self._add(Task(len(self.tasks), spec, peers=peers))
@@ -192,18 +204,60 @@ class Job:
             self._decide(task, action.branch)
         elif kind == "loop" and action.loop and task.spec.flow and task.spec.flow.target:
             self._loop(task, action)
-        if self.status == JobStatus.RUNNING and all(each.status in OVER for each in self.tasks):
+        if self.status not in ENDED and all(each.status in OVER for each in self.tasks):
             self.status = JobStatus.FINISHED
 
     def suspend(self, task: Task, status: JobStatus) -> None:
         """A task failed that must wait for somebody: it alone, or the whole job."""
         self.mark(task, TaskStatus.IN_ERROR)
+        task.suspended = self.suspended = task.finished
         if self.status != JobStatus.PAUSED:
             self.status = status
         if status == JobStatus.PAUSED:
-            for other in self.tasks:
-                if other.status in WAITING or other.status == TaskStatus.WAITING_ON_ERROR:
-                    self.mark(other, TaskStatus.PAUSED)
+            self.pause()
+
+    # What somebody may ask for
+
+    def pause(self) -> bool:
+        """Let no further task start; whether there was one to hold back."""
+        held = [each for each in self.tasks if each.status in WAITING or each.status == TaskStatus.WAITING_ON_ERROR]
+        for task in held:
+            self.mark(task, TaskStatus.PAUSED)
+        if held:
+            self.status = JobStatus.PAUSED
+        return bool(held)
+
+    def resume(self) -> bool:
+        """Let the tasks of a paused job go on; whether it was one."""
+        if self.status != JobStatus.PAUSED:
+            return False
+        for task in self.tasks:
+            if task.status == TaskStatus.PAUSED:
+                self.mark(task, TaskStatus.SUBMITTED)
+        self.status = JobStatus.RUNNING if self.started else JobStatus.PENDING
+        self._in_error()
+        return True
+
+    def restart(self, task: Task) -> None:
+        """Let a task that waits for somebody run once more."""
+        task.error, task.suspended = None, None
+        self.mark(task, TaskStatus.PAUSED if self.status == JobStatus.PAUSED else TaskStatus.PENDING)
+        self._in_error()
+
+    def finish(self, task: Task) -> None:
+        """Take a task that waits for somebody for done."""
+        task.error, task.suspended = None, None
+        self.mark(task, TaskStatus.FINISHED)
+        self._in_error()
+        self.end_task(task, Action())
+
+    def _in_error(self) -> None:
+        """IN_ERROR is a job as long as a task of it is, unless it is paused."""
+        waiting = any(each.status == TaskStatus.IN_ERROR for each in self.tasks)
+        if self.status != JobStatus.PAUSED:
+            self.status = JobStatus.IN_ERROR if waiting else JobStatus.RUNNING
+        if not waiting:
+            self.suspended = None
 
     def stop(self, status: JobStatus) -> list[Task]:
         """End the job now; answers the tasks that are running, which have to be killed."""
@@ -237,6 +291,7 @@ class Job:
                 copies = self._copy(block.members, target, task, replicate=True)
                 for follower in after:
                     follower.parents.append(copies[block.end])
+                    follower.changed = True
 
     def _loop(self, task: Task, action: Action) -> None:
         flow = task.spec.flow
@@ -248,6 +303,7 @@ class Job:
         for follower in after:
             follower.parents.remove(task)
             follower.parents.append(copies[task.spec.name])
+            follower.changed = True
 
     def _copy(self, names: Iterable[str], target: Task, initiator: Task, *, replicate: bool) -> dict[str, Task]:
         """Another copy of the tasks of a block, to run after the initiator: a replica, or the next iteration."""
@@ -283,11 +339,11 @@ class Job:
         taken, left = (task.peers[name] for name in (names if branch == "if" else reversed(names)))
         for target in (taken, left):
             target.parents = [task]
-            target.undecided = False
+            target.undecided, target.changed = False, True
         join = task.peers.get(flow.continuation)
         if join is not None:
             join.parents = [task.peers[self.graph.block(taken.spec.name).end]]
-            join.undecided = False
+            join.undecided, join.changed = False, True
         self._skip(left, join)
 
     def _skip(self, task: Task, join: Task | None) -> None:
@@ -300,7 +356,7 @@ class Job:
             self.mark(each, TaskStatus.SKIPPED)
             for target in self._targets(each):
                 target.parents = target.parents or [each]
-                target.undecided = False
+                target.undecided, target.changed = False, True
                 queue.append(target)
             queue += [child for child in self.tasks if each in child.parents]
 
@@ -316,10 +372,13 @@ def system_variables(job: Job, task: Task) -> dict[str, Any]:
         "PA_JOB_ID": job.number,
         "PA_JOB_NAME": job.workflow.name,
         "PA_PROJECT_NAME": job.workflow.project,
-        "PA_TASK_ID": f"{job.number}t{task.number}",
+        "PA_TASK_ID": str(task.number),
         "PA_TASK_NAME": task.name,
         "PA_TASK_ITERATION": task.iteration,
         "PA_TASK_REPLICATION": task.replication,
         "PA_NODESNUMBER": 1,
-        "PA_USER": "embedded",
+        "PA_NODE_NAME": task.node.rpartition("/")[2],
+        "PA_NODE_URL": task.node,
+        "PA_USER": job.user,
+        **job.system,
     }

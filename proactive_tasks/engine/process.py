@@ -70,6 +70,8 @@ class Execution:
     task: Task
     connection: socket.socket
     progress_file: Path
+    node: str
+    verdict: str = ""  # why somebody had it killed: kill, restart or preempt
     inbox: frames.Inbox = field(default_factory=frames.Inbox)
     outcome: dict[str, Any] | None = None
     killed_at: float | None = None

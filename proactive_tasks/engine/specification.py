@@ -27,8 +27,13 @@ SPACES = {
 }
 
 
-def specify(job: Job, task: Task, root: Path, credentials: Mapping[str, str]) -> dict[str, Any]:
-    """The specification of one execution, which works in a folder of its own below `root`."""
+def specify(
+    job: Job, task: Task, root: Path, credentials: Mapping[str, str], service: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The specification of one execution, which works in a folder of its own below `root`.
+
+    `service` is what the task's `schedulerapi` answers: the user and a session of the job's owner.
+    """
     spec = task.spec
     local = root / "local"
     progress = root / "progress"
@@ -57,6 +62,8 @@ def specify(job: Job, task: Task, root: Path, credentials: Mapping[str, str]) ->
             "resultMetadata": ["m"],
             "results": [_result(source) for source in job.sources(task)],
             "progress": str(progress),
+            "service": dict(service) if service else None,
+            "node": task.node,
             "spaces": {"localspace": str(local), **{name: str(space(folder)) for name, folder in SPACES.items()}},
         },
     }

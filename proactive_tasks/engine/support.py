@@ -9,7 +9,7 @@ from .task.bindings import UNSUPPORTED
 from .workflow import NotSupportedError, Script, Workflow, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from lxml import etree
 
@@ -46,14 +46,15 @@ def check_support(job: etree._Element, prefix: str, resolve: Callable[[str], str
                 raise NotSupportedError(f'attribute {attribute}="{value}"', line_of(element))
 
 
-def check_names(workflow: Workflow) -> None:
-    """Refuse cpython scripts that use a service of the scheduler which is not there.
+def check_names(workflow: Workflow, services: Collection[str] = ()) -> None:
+    """Refuse cpython scripts that use a service of the scheduler which is not among those that are there.
 
     Raises:
         NotSupportedError: with the name and the line of the first use.
     """
+    missing = [name for name in UNSUPPORTED if name not in services]
     for script in _scripts(workflow):
-        if script.language != "cpython" or not any(name in (script.text or "") for name in UNSUPPORTED):
+        if script.language != "cpython" or not any(name in (script.text or "") for name in missing):
             continue
         try:
             tree = ast.parse(script.text or "")
@@ -63,7 +64,7 @@ def check_names(workflow: Workflow) -> None:
             node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id in UNSUPPORTED and node.id not in assigned:
+            if isinstance(node, ast.Name) and node.id in missing and node.id not in assigned:
                 raise NotSupportedError(f"{node.id} in a script", script.line + node.lineno - 1)
 
 

@@ -42,11 +42,20 @@ class Variable:
     value: str
     model: str = ""
     inherited: bool = False
+    description: str | None = None
+    group: str | None = None
+    advanced: bool = False
+    hidden: bool = False  # not shown in forms
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value is nobody's to see but the task's."""
+        return self.model.strip().upper().startswith("PA:HIDDEN")
 
     @property
     def shown(self) -> str:
         """The value as it may be shown and stored: hidden ones not at all, URLs without their password."""
-        if self.model.strip().upper().startswith("PA:HIDDEN"):
+        if self.is_secret:
             return "******"
         return _PASSWORD.sub(r"\1******@", self.value)
 
@@ -101,6 +110,7 @@ class TaskSpec:
     environment: dict[str, str] = field(default_factory=dict)
     working_directory: str = ""
     precious: bool = False
+    description: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ class Workflow:
     tasks: dict[str, TaskSpec]
     project: str = ""
     priority: str = "normal"
+    description: str | None = None
     warnings: tuple[str, ...] = ()
 
     def values(self) -> dict[str, str]:

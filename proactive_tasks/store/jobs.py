@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Text,
     UniqueConstraint,
@@ -40,6 +41,11 @@ SILENCE = timedelta(seconds=20)
 INTERRUPTED = "INTERRUPTED"
 """The status of a job whose engine is dead."""
 
+REMOVED = "REMOVED"
+"""The status of a job that nobody sees any more; its row stays, so that its number is not given again."""
+
+ID_LIMIT = 2**31
+
 
 class JobRow(Base):
     """A job."""
@@ -56,6 +62,12 @@ class JobRow(Base):
     beat: Mapped[datetime] = mapped_column(Moment)
     finished: Mapped[datetime | None] = mapped_column(Moment)
     result_map: Mapped[dict[str, str]] = mapped_column(JSON)
+    # of jobs that an endpoint keeps
+    user: Mapped[str | None] = mapped_column(String(255))
+    started: Mapped[datetime | None] = mapped_column(Moment)
+    shown: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    typed_result_map: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 
 class TaskRow(Base):
@@ -76,6 +88,8 @@ class TaskRow(Base):
     result: Mapped[str | None] = mapped_column(Text)
     result_metadata: Mapped[dict[str, str]] = mapped_column(JSON)
     error: Mapped[str | None] = mapped_column(Text)
+    shown: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 
 class LogRow(Base):
@@ -94,7 +108,10 @@ class LogRow(Base):
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """How a task stands. `result` is JSON: scalars as they are, everything else as the engine encodes it."""
+    """How a task stands. `result` is JSON: scalars as they are, everything else as the engine encodes it.
+
+    `shown` is what an endpoint tells besides; `sealed` what it needs to carry the task's job on, under its own key.
+    """
 
     number: int
     name: str
@@ -106,6 +123,8 @@ class TaskRecord:
     result: str | None = None
     result_metadata: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    shown: dict[str, Any] | None = None
+    sealed: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +150,10 @@ class JobRecord:
     submitted: datetime
     finished: datetime | None
     result_map: dict[str, str]
+    user: str | None = None
+    started: datetime | None = None
+    shown: dict[str, Any] | None = None
+    typed_result_map: dict[str, Any] | None = None
 
 
 _TASK_FIELDS = tuple(TaskRecord.__dataclass_fields__)
@@ -143,19 +166,22 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, name: str, source: str, variables: Mapping[str, str]) -> int:
-        """Enter a job that this process is going to run; answers its number. Secrets must be masked by the caller."""
+    def create(self, name: str, source: str, variables: Mapping[str, str], **kept: Any) -> int:
+        """Enter a job that this process is going to run; answers its number. Secrets must be masked by the caller.
+
+        `kept` is what an endpoint keeps of it: user, shown, sealed, and the status that it begins with.
+        """
         moment = now()
         row = JobRow(
             name=storable(name),
             source=storable(source),
             variables={storable(key): storable(value) for key, value in variables.items()},
-            status="RUNNING",
             owner=this_process(),
             submitted=moment,
             beat=moment,
             finished=None,
             result_map={},
+            **{"status": "RUNNING", **kept},
         )
         with self._database.write("jobs") as session:
             session.add(row)
@@ -192,10 +218,17 @@ class Jobs:
                     insert(LogRow), [{**row, "job_id": job, "line": storable(row["line"])} for row in rows]
                 )
 
+    def beat(self) -> None:
+        """Say that this process lives, and so do its jobs."""
+        mine = (JobRow.owner == this_process(), JobRow.finished.is_(None))
+        with self._database.write("jobs") as session:
+            session.execute(update(JobRow).where(*mine).values(beat=now()))
+
     def jobs(self, limit: int = 50) -> list[JobRecord]:
         """The last jobs, the newest first."""
+        query = select(JobRow).where(JobRow.status != REMOVED).order_by(JobRow.id.desc()).limit(limit)
         with self._database.read() as session:
-            return [_job(row) for row in session.scalars(select(JobRow).order_by(JobRow.id.desc()).limit(limit))]
+            return [_job(row) for row in session.scalars(query)]
 
     def job(self, number: int) -> JobRecord:
         """One job.
@@ -204,8 +237,8 @@ class Jobs:
             UnknownObjectError: there is none of this number.
         """
         with self._database.read() as session:
-            row = session.get(JobRow, number)
-            if row is None:
+            row = session.get(JobRow, number) if number < ID_LIMIT else None
+            if row is None or row.status == REMOVED:
                 raise UnknownObjectError(f"job {number}: there is none of this number; `overlayctl jobs` lists them")
             return _job(row)
 
@@ -213,7 +246,7 @@ class Jobs:
         """The tasks of a job, in the order in which they came to be."""
         with self._database.read() as session:
             rows = session.scalars(select(TaskRow).where(TaskRow.job_id == job).order_by(TaskRow.number))
-            return [TaskRecord(**{name: getattr(row, name) for name in _TASK_FIELDS}) for row in rows]
+            return [TaskRecord(**{name: getattr(row, name) for name in _TASK_FIELDS if name != "sealed"}) for row in rows]
 
     def log(self, job: int, task: str | None = None) -> list[LogLine]:
         """What the tasks of a job printed, or one of them."""

@@ -17,7 +17,7 @@ import pytest
 from proactive_tasks.engine import descriptor
 from proactive_tasks.engine.observer import Silent
 from proactive_tasks.engine.process import ForkServer
-from proactive_tasks.engine.run import JobRun
+from proactive_tasks.engine.run import JobRunner
 from proactive_tasks.store.database import Database
 from proactive_tasks.store.jobs import INTERRUPTED, Jobs
 from tests.engine.conftest import script, task, workflow
@@ -116,7 +116,7 @@ def test_a_kill_ends_tasks_and_what_they_started(database: Database, forks: Fork
     pid_file = tmp_path / "pid"
     code = SLEEPER.format(str(pid_file))
     source = workflow(task("T", code), task("U", after="T"))
-    job_run = JobRun(descriptor.load(source), "test", database, forks, {}, Silent(), 8)
+    job_run = JobRunner(descriptor.load(source), "test", database, forks, {}, Silent(), 8)
     thread = threading.Thread(target=job_run.run)
     thread.start()
     _until(lambda: pid_file.exists() and pid_file.read_text() != "")

@@ -168,6 +168,39 @@ class Unsupported:
         raise Py4JError(f"{name}.{attribute} is a service of a scheduler, the embedded engine has none")
 
 
+class Service:
+    """`schedulerapi`: the session of the job's owner at the endpoint that runs the task, and nothing else."""
+
+    def __init__(self, session: dict[str, str]) -> None:
+        self._session = session
+        self._connected = False
+
+    def connect(self, url: str = "") -> None:  # noqa: ARG002 - there is one
+        """Take the session."""
+        self._connected = True
+
+    def isConnected(self) -> bool:  # noqa: N802 - Java's name
+        """Whether `connect` was called."""
+        return self._connected
+
+    def getSession(self) -> str:  # noqa: N802 - Java's name
+        """The session's identifier."""
+        if not self._connected:
+            raise Py4JError("java.lang.IllegalStateException: Client is not connected, call connect()")
+        return self._session["session"]
+
+    def getUserId(self) -> str:  # noqa: N802 - Java's name
+        """Whose session it is."""
+        return self._session["user"]
+
+    def disconnect(self) -> None:
+        """Let go of the session."""
+        self._connected = False
+
+    def __getattr__(self, attribute: str) -> NoReturn:
+        raise Py4JError(f"schedulerapi.{attribute}: the embedded engine has connect, getSession and isConnected only")
+
+
 class Bindings:
     """The bindings of one script, and what became of them."""
 
@@ -182,11 +215,13 @@ class Bindings:
             "results": JavaArray(map(TaskResult, state["results"])),
             "progress": Progress(state["progress"]),
             "forkEnvironment": self.fork_environment,
-            "nodesurl": JavaArray(["embedded"]),
-            "allnodesurl": JavaArray(["embedded"]),
+            "nodesurl": JavaArray([state["node"]]),
+            "allnodesurl": JavaArray([state["node"]]),
             **state["spaces"],
             **{name: Unsupported(name) for name in UNSUPPORTED},
         }
+        if state["service"]:
+            self.names["schedulerapi"] = Service(state["service"])
         if arguments:
             self.names["args"] = JavaArray(arguments)
         if "result" in state:
