@@ -1,3 +1,3 @@
 """What all tests share."""
 
-pytest_plugins = ["tests.overlays", "tests.postgres"]
+pytest_plugins = ["tests.javaside", "tests.overlays", "tests.postgres"]

@@ -224,7 +224,7 @@ class _Reader:
             if not re.fullmatch(r"\+?0*[0-9]{1,10}", value) or int(value) > INT_MAX:
                 fault = f'For input string: "{value}"'
             elif int(value) == 0:
-                fault = "The number of execution must be a non negative integer (>0) ! "
+                fault = "The number of execution must be a non negative integer (>0) !"
             if fault:
                 raise RefusedError(f"At [tag:{tag}] : {fault}", "JobCreationException")
         return int(self._inherited(element, "maxNumberOfExecution") or 1)

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from .patterns import Pattern
 
 from .patterns import Grammar, after, first, nullable
+from .task.java import JavaSet
 
 SHOWN = 5
+UNCOMPLETED = {
+    "job": "Uncompleted job: At least one task must be defined.",
+    "taskFlow": "Uncompleted job: At least one task must be defined.",
+    "task": "Uncompleted task: At least the Executable element must be define.",
+    "scriptExecutable": "Uncompleted scriptExecutable.",
+}
 NCNAME = re.compile(r"[^\W\d][\w.\-]*")
 NUMBERS = {"nonNegativeInteger": r"\+?\d+", "positiveInteger": r"\+?0*[1-9]\d*", "boolean": r"true|false|0|1"}
 
@@ -30,7 +37,9 @@ class Fault:
 
     message: str
     element: etree._Element | None
-    plain: bool = False  # a message that stands alone, without a position
+    ended: bool = False  # it shows where the element ends, not where it begins
+    before: str = ""  # what the scheduler says first, in a line of its own
+    outside: bool = False  # of a task that is over by then, and so is not named
 
 
 def explain(job: etree._Element, grammar: etree._Element, source: bytes) -> str | None:
@@ -39,11 +48,9 @@ def explain(job: etree._Element, grammar: etree._Element, source: bytes) -> str 
     fault = next(_faults(job, rules.start, rules), None) or next(_identity(job), None)
     if fault is None:
         return None
-    where = _task(fault.element)
-    if fault.plain:
-        return where + fault.message
-    line, column = _position(job, fault.element, source)
-    return f"{where}Error: {fault.message} at line {line} , column {column}."
+    where = "" if fault.outside else _task(fault.element)
+    line, column = _position(job, fault, source)
+    return f"{where}{fault.before}Error: {fault.message} at line {line} , column {column}."
 
 
 def _task(element: etree._Element | None) -> str:
@@ -81,12 +88,10 @@ def _inside(element: etree._Element, body: Pattern, rules: Grammar) -> Iterator[
 
 def _incomplete(element: etree._Element, rest: Pattern) -> Fault:
     name = etree.QName(element).localname
-    if name in ("job", "taskFlow"):
-        return Fault("Uncompleted job: At least one task must be defined.", None, plain=True)
-    if name == "task":
-        return Fault("Uncompleted task: At least the Executable element must be define.", element, plain=True)
     names = ",".join(sorted({f"<{pattern.name}>" for pattern in first(rest)}))
-    return Fault(f"uncompleted content model. expecting: {names}", element)
+    before = f"{UNCOMPLETED[name]}\n" if name in UNCOMPLETED else ""
+    message = f"uncompleted content model. expecting: {names}"
+    return Fault(message, element, ended=True, before=before, outside=name == "task")
 
 
 def _attributes(element: etree._Element, body: Pattern, rules: Grammar) -> Iterator[Fault]:
@@ -136,28 +141,45 @@ def _mismatch(value: str, kind: etree._Element) -> str | None:
 
 
 def _identity(job: etree._Element) -> Iterator[Fault]:
-    """Names of tasks that are used twice, or referred to and not there: known at the document's end."""
+    """Names of tasks that are referred to and not there, or used twice: known at the document's end.
+
+    The scheduler keeps both in hash tables, and names the first that it meets there.
+    """
     names = [task.get("name", "") for task in job.iter("{*}task") if task.get("ref") is None]
-    for name in names:
+    targets = [task.get("ref", "") for task in job.iter("{*}task") if task.get("ref") is not None]
+    for target in JavaSet(targets):
+        if target not in names:
+            yield Fault(f'"{target}" is referenced by an IDREF, but not defined.', None)
+    for name in JavaSet(names):
         if names.count(name) > 1:
             yield Fault(f'"{name}" is used as an ID value more than once.', None)
-    for reference in job.iter("{*}task"):
-        target = reference.get("ref")
-        if target is not None and target not in names:
-            yield Fault(f'"{target}" is referenced by an IDREF, but not defined.', None)
 
 
-def _position(job: etree._Element, element: etree._Element | None, source: bytes) -> tuple[int, int]:
-    """Line and column behind an element's start tag, or behind the document's end."""
-    starts: list[int] = []
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = lambda *_: starts.append(parser.CurrentByteIndex)
-    parser.Parse(source, True)
-    if element is None:
-        end = source.rindex(b">") + 1
-    else:
-        start = starts[list(job.iter("*")).index(element)]
-        tag = re.compile(rb"""<(?:[^'">]|'[^']*'|"[^"]*")*>""").match(source, start)
-        end = tag.end() if tag else start
+def _position(job: etree._Element, fault: Fault, source: bytes) -> tuple[int, int]:
+    """Line and column behind an element's start or end tag, or at the document's end."""
+    end = len(source) if fault.element is None else _after_tag(job, fault.element, source, fault.ended)
     before = source[:end].decode("utf-8", "replace")
     return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _after_tag(job: etree._Element, element: etree._Element, source: bytes, ended: bool) -> int:
+    starts: list[int] = []
+    ends: dict[int, int] = {}
+    opened: list[int] = []
+    parser = expat.ParserCreate()
+
+    def start(*_: object) -> None:
+        opened.append(len(starts))
+        starts.append(parser.CurrentByteIndex)
+
+    def end(*_: object) -> None:
+        ends[opened.pop()] = parser.CurrentByteIndex
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.Parse(source, True)
+    index = list(job.iter("*")).index(element)
+    tag = re.compile(rb"""<(?:[^'">]|'[^']*'|"[^"]*")*>""")
+    found = tag.match(source, starts[index])
+    if ended and found and not found[0].endswith(b"/>"):
+        found = tag.match(source, ends[index])
+    return found.end() if found else starts[index]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
+from .task.java import JavaSet
 from .workflow import RefusedError
 
 if TYPE_CHECKING:
@@ -99,11 +100,12 @@ def check(workflow: Workflow) -> None:
     """
     if not workflow.tasks:
         raise RefusedError("At [tag:job] : Uncompleted job: At least one task must be defined.")
-    graph = Graph(workflow)
+    # in the order of the scheduler's hash table: of several faults it names the one that it meets first
+    graph = Graph(replace(workflow, tasks={name: workflow.tasks[name] for name in JavaSet(workflow.tasks)}))
     _check_order(graph)
     _check_branches(graph)
     _check_blocks(graph)
-    for task in workflow.tasks.values():
+    for task in graph.tasks.values():
         if task.flow and task.flow.kind == "replicate":
             _check_replicate(graph, task)
         elif task.flow and task.flow.kind == "loop":
@@ -149,14 +151,7 @@ def _check_branches(graph: Graph) -> None:
         branch = graph.branch(task)
         if branch is None:
             continue
-        for target, word, suffix in ((branch.target, "IF", ""), (branch.otherwise, "ELSE", " ELSE")):
-            if target not in graph.tasks:
-                _refuse(f"{word} target is null", task.name)
-            if target in targets:
-                _refuse("Task is target of multiple IF actions", target)
-            targets.add(target)
-            if graph.tasks[target].depends:
-                _refuse(f"IF target task{suffix} cannot have dependencies", target)
+        _check_targets(graph, task.name, branch, targets)
         if branch.continuation in (branch.target, branch.otherwise):
             _refuse("Infinite recursion detected", branch.continuation)
         if branch.continuation in joins:
@@ -164,6 +159,19 @@ def _check_branches(graph: Graph) -> None:
         joins.add(branch.continuation)
         _check_scope(graph, task, branch)
         joins.discard("")
+
+
+def _check_targets(graph: Graph, name: str, branch: Flow, taken: set[str]) -> None:
+    for target, word in ((branch.target, "IF"), (branch.otherwise, "ELSE")):
+        if target not in graph.tasks:
+            _refuse(f"{word} target is null", name)
+    for target in (branch.target, branch.otherwise):
+        if target in taken:
+            _refuse("Task is target of multiple IF actions", target)
+        taken.add(target)
+    for target, suffix in ((branch.target, ""), (branch.otherwise, " ELSE")):
+        if graph.tasks[target].depends:
+            _refuse(f"IF target task{suffix} cannot have dependencies", target)
 
 
 def _check_scope(graph: Graph, task: TaskSpec, branch: Flow) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 from proactive_tasks.store.location import space
 
-from . import cron, dates, regexp, spel
+from . import cron, dates, jsontext, regexp, spel
 from .task.java import text as java_text
 from .workflow import RefusedError
 
@@ -188,18 +187,8 @@ def _check_cron(value: str, _kind: str, _groups: list[str]) -> str | None:
 
 
 def _check_json(value: str, _kind: str, _groups: list[str]) -> str | None:
-    if not value.strip():
-        return None
-    try:
-        json.JSONDecoder().raw_decode(value.lstrip())  # the scheduler reads one value, and not what follows it
-    except json.JSONDecodeError as error:
-        word = re.match(r"[A-Za-z_$][\w$]*", value.lstrip()[error.pos :])
-        if word:
-            return f"Invalid JSON: Unrecognized token '{word[0]}': was expecting "
-        return f"Invalid JSON: {error.msg} (line: {error.lineno}, column: {error.colno})"
-    except RecursionError:
-        return "Invalid JSON: nested too deeply"
-    return None
+    fault = jsontext.fault(value)
+    return None if fault is None else f"Invalid JSON: {fault}"
 
 
 def _check_not_empty(value: str, _kind: str, _groups: list[str]) -> str | None:

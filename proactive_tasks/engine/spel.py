@@ -31,6 +31,7 @@ _COMPARISONS |= {
     word: _COMPARISONS[sign]
     for word, sign in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="))
 }
+_JAVA = {str: "String", bool: "Boolean", int: "Integer", float: "Double"}
 _METHODS: dict[str, Callable[..., Any]] = {
     "length": len,
     "isEmpty": lambda text: not text,
@@ -131,7 +132,7 @@ class _Evaluation:
     def _comparison(self) -> Any:
         found = self._sum()
         word = self._accept(*_COMPARISONS)
-        return _COMPARISONS[word](found, self._sum()) if word else found
+        return _compared(word, found, self._sum()) if word else found
 
     def _sum(self) -> Any:
         found = self._product()
@@ -206,6 +207,15 @@ class _Evaluation:
             return known[word](*arguments)
         except ValueError as error:
             raise ValueError(f'For input string: "{arguments[-1]}"') from error
+
+
+def _compared(word: str, one: Any, other: Any) -> Any:
+    """A comparison; its position is told as that of a comparison that stands alone."""
+    try:
+        return _COMPARISONS[word](one, other)
+    except TypeError as error:
+        kinds = [f"class java.lang.{_JAVA.get(type(each), 'Object')}" for each in (one, other)]
+        raise TypeError(f"EL1013E:(pos 0): Cannot compare instances of {kinds[0]} and {kinds[1]}") from error
 
 
 def _divided(number: Any, by: Any, *, rest: bool) -> Any:
