@@ -91,7 +91,7 @@ BROKEN: list[Case] = [
         [
             (
                 "</scriptExecutable>",
-                "</scriptExecutable><scriptExecutable><script><code language='bash'>1</code></script></scriptExecutable>",
+                "</scriptExecutable><nativeExecutable><staticCommand value='true'/></nativeExecutable>",
             )
         ],
         {},
