@@ -23,7 +23,7 @@ class Progress:
         self.lines: dict[str, list[str]] = {}
         self._details = details
         self._shown = shown
-        self._status = _status(title) if shown and sys.stderr.isatty() else None
+        self._status = status_line(title) if shown and sys.stderr.isatty() else None
         self._title = title
         self._running: dict[str, str] = {}
         self._begun = time.monotonic()
@@ -80,7 +80,7 @@ class Progress:
             self._status.update(", ".join(self._running.values()) or self._title)
 
 
-def _status(title: str) -> Status:
+def status_line(title: str) -> Status:
     """A line that says what is running, below those that scroll by."""
     from rich.console import Console
     from rich.status import Status

@@ -280,6 +280,10 @@ class Scheduler:
         answer = self._rest.call("GET", f"{_task(job, task)}/result/value")
         return answer.content.decode(errors="replace") if answer.content else None
 
+    def values(self, job: int) -> dict[str, str]:
+        """The results of all tasks that have one, by their names, as text."""
+        return _texts(self._rest.json("GET", f"{_job(job)}/result/value"))
+
     def download(self, job: int, task: str) -> Download:
         """A task's result as the document that it is."""
         answer = self._rest.call("GET", f"{_task(job, task)}/result/download")
@@ -386,7 +390,7 @@ def _key(key: str) -> str:
 
 
 def _texts(values: Any) -> dict[str, str]:
-    return {str(key): str(value) for key, value in (values or {}).items()}
+    return {str(key): str(value) for key, value in (values or {}).items() if value is not None}
 
 
 def _content(path: Path) -> bytes:
