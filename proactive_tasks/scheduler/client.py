@@ -368,9 +368,9 @@ class Scheduler:
             who, sent = f"user {self._user}", {"form": {"username": self._user, "password": password}}
         try:
             return rest.text("POST", "/rest/scheduler/login", anonymous=True, repeatable=True, **sent).strip()
-        except (SchedulerUnreachableError, SchedulerVersionError):
-            raise
         except SchedulerError as error:
+            if not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
+                raise  # it never came to a log-in
             said = str(error).removeprefix(f"POST {rest.url}/rest/scheduler/login: ")
             raise SchedulerInputError(f"{rest.url}: {who} cannot log in: {said}", error.status) from error
 

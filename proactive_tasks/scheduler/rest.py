@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -286,6 +287,11 @@ def _checked(url: str) -> str:
 def _authorities(verify: bool | str) -> bool | str:
     if isinstance(verify, str) and not Path(verify).is_file():
         raise SchedulerInputError(f"CA file {verify}: is not there; name a file of PEM certificates")
+    if isinstance(verify, str):
+        try:
+            ssl.create_default_context(cafile=verify)
+        except (ssl.SSLError, OSError) as error:
+            raise SchedulerInputError(f"CA file {verify}: holds no PEM certificates ({_reason(error)})") from None
     return verify
 
 
