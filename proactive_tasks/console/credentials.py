@@ -99,7 +99,7 @@ def set_one(
 @app.command("set-all", epilog="Example: . ./clouds.env && scripts/credentials set-all")
 def set_all(context: typer.Context) -> None:
     """Set every credential of this package that the environment holds under its key; leave the others alone."""
-    values = {key: checked(key, value) for key in keys() if (value := _from_environment(key))}
+    values = {key: checked(key, value) for key in package_keys() if (value := _from_environment(key))}
     if not values:
         raise InputError(
             "the environment holds none of this package's credentials; export them, or set them one by one"
@@ -146,7 +146,7 @@ def list_all(context: typer.Context, output: OutputOption = Output.TABLE) -> Non
     )
 
 
-def keys() -> tuple[str, ...]:
+def package_keys() -> tuple[str, ...]:
     """The keys that the package's tasks look for."""
     from proactive_tasks.scheduler.binding import STORE_PASSWORD
     from proactive_tasks.scheduler.context import PASSPHRASE
@@ -157,7 +157,11 @@ def keys() -> tuple[str, ...]:
 def purposes() -> Mapping[str, str]:
     """What each of them is for."""
     overlay = dict(
-        zip(keys(), ("opens the overlay's keys: always needed", "the store's, if STORE names a user"), strict=False)
+        zip(
+            package_keys(),
+            ("opens the overlay's keys: always needed", "the store's, if STORE names a user"),
+            strict=False,
+        )
     )
     clouds = {"AWS": "aws", "AZURE": "azure", "OS": "openstack", "OVERLAY": "edge"}
     return overlay | {key: f"provider {clouds[key.partition('_')[0]]}" for key in CLOUD_KEYS}

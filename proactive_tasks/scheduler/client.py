@@ -225,7 +225,7 @@ class Scheduler:
                     return info
             left = end - time.monotonic()
             if left <= 0:
-                raise JobDeadlineError(f"job {job}: not over after {deadline_s:.0f} s; it goes on")
+                raise JobDeadlineError(f"job {job}: not over after {deadline_s:g} s; it goes on")
             time.sleep(min(pause, left))
             pause = min(pause * 1.3, SLOWEST_POLL_S)
 
