@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from proactive_tasks.gateway.access import ensure_key
-from proactive_tasks.overlay.errors import InputError
+from proactive_tasks.overlay.errors import InputError, SpecificationError
 from proactive_tasks.overlay.model import SHARED, Origin
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec, load_spec, site_spec
 from proactive_tasks.scheduler.context import Context
+from proactive_tasks.scheduler.dataspace import named
 
 
 def allocate_subnet(
@@ -32,7 +33,8 @@ def allocate_subnet(
 
     Args:
         context: store and drivers.
-        spec: text of a specification; what it says becomes what is wanted of the sites of origin `file`.
+        spec: text of a specification, or user:PATH or global:PATH, a file in a data space of the scheduler that runs
+            the task; what it says becomes what is wanted of the sites of origin `file`.
         overlay: without a specification, the overlay that `site` joins.
         site: name of the one further site.
         provider: its kind of cloud.
@@ -50,7 +52,7 @@ def allocate_subnet(
         InputError: the specification is not valid, or a subnet cannot be given; nothing was changed.
     """
     if spec:
-        wanted = load_spec(spec)
+        wanted = load_spec(_text(context, spec))
         sites, origin = list(wanted.sites), Origin.FILE
     else:
         overlay = context.overlay(overlay)
@@ -91,6 +93,16 @@ def allocate_subnet(
         if spec and context.store.site(wanted.overlay, name).origin is Origin.FILE
     ]
     return result
+
+
+def _text(context: Context, spec: str) -> str:
+    """A specification's text, which may be too large for a variable."""
+    if (place := named(spec)) is None:
+        return spec
+    try:
+        return context.scheduler().download_file(*place).decode()
+    except UnicodeDecodeError:
+        raise SpecificationError(f"{spec.strip()}: not UTF-8 text; save it as UTF-8 and upload it again") from None
 
 
 def _known(context: Context, overlay: str) -> set[str]:

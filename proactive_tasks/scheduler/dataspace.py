@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +10,14 @@ from proactive_tasks.overlay.errors import SchedulerInputError
 from proactive_tasks.scheduler.rest import Rest
 
 SPACES = ("user", "global")
+
+NAMED = re.compile(r"(user|global):([^\s:][^\n]*)")
+
+
+def named(text: str) -> tuple[str, str] | None:
+    """Space and path, where a text names a file of a data space: user:PATH or global:PATH."""
+    found = NAMED.fullmatch(text.strip())
+    return (found[1], found[2]) if found else None
 
 
 class DataSpaces:
