@@ -21,6 +21,9 @@ SHOWN = 80
 PREFIX = re.compile(r"^\[\d+t\d+@[^;\]]*;\d\d:\d\d:\d\d\] ?")
 """What the server puts before each line of a log."""
 
+JAVA = re.compile(r"\s+at |Caused by: |\s*\.\.\. \d+ more|Failed to execute task|(?:[a-z]\w*\.){2,}")
+"""Lines of a log that are the server's own about a task that failed."""
+
 INNOCENT = {"NOT_STARTED", "ABORTED", "NOT_RESTARTED"}
 """Tasks that did not do what they should since another failed, or somebody killed the job."""
 
@@ -140,18 +143,25 @@ def job_url(scheduler: Scheduler, job: int) -> str:
 
 
 def why(scheduler: Scheduler, job: int, task: TaskInfo) -> str:
-    """What a failed task had to say: the package's own line if there is one, else its last line, else the server's."""
-    said = [PREFIX.sub("", line).strip() for line in scheduler.log(job, task.name).splitlines()]
-    said = [line for line in said if line]
-    base = re.split(r"[*#]", task.name)[0]
-    own = [line for line in said if re.match(rf"{re.escape(base)}\S*: ", line)]
-    if own:
+    """What a failed task had to say: the package's own line if there is one, else a script's exception, else Java's."""
+    base = re.escape(re.split(r"[*#]", task.name)[0])
+    said = [PREFIX.sub("", line).rstrip() for line in scheduler.log(job, task.name).splitlines()]
+    if own := [line for line in said if re.match(rf"{base}\S*: ", line)]:
         return own[-1].split(": ", 1)[1]
+    if raised := _raised(said):
+        return raised
     server = (scheduler.value(job, task.name) or "").strip().splitlines()
-    first = server[0] if server else ""
-    if "exit code" in first and said:  # which says nothing: the script's own last line does
-        return said[-1]
-    return first or (said[-1] if said else "no cause was told")
+    printed = [line.strip() for line in said if line.strip() and not JAVA.match(line)]
+    if printed and (not server or "exit code" in server[0]):  # which says nothing: the script's own last line may
+        return printed[-1]
+    return server[0] if server else "no cause was told"
+
+
+def _raised(said: Sequence[str]) -> str:
+    """The exception that the last traceback in a log ends with."""
+    begins = [number for number, line in enumerate(said) if line.startswith("Traceback (most recent call last)")]
+    ends = [line for line in said[begins[-1] + 1 :] if line and not line[0].isspace()] if begins else []
+    return ends[0] if ends else ""
 
 
 def save(scheduler: Scheduler, job: JobInfo, tasks: Sequence[TaskInfo], folder: Path) -> list[Path]:

@@ -217,10 +217,7 @@ def _workflow(
     if validate:
         _validate(scheduler, order, source, output)
         return
-    if order.file:
-        job = scheduler.submit(source, order.variables, order.generic)
-    else:
-        job = scheduler.submit_from_catalog(order.bucket, order.workflow, order.variables, order.generic)
+    job = _submitted(scheduler, order, source)
     if wait:
         _finish(scheduler, _followed(scheduler, job, deadline, output), results, output)
         return
@@ -232,6 +229,20 @@ def _workflow(
         {"job": job, "workflow": order.workflow, "url": where},
         lambda: f"job {job} {order.workflow}: submitted, {where}\nfollow it: scripts/submit --follow {job}",
     )
+
+
+def _submitted(scheduler: Scheduler, order: Order, source: bytes) -> int:
+    """The job's number."""
+    try:
+        if order.file:
+            return scheduler.submit(source, order.variables, order.generic)
+        return scheduler.submit_from_catalog(order.bucket, order.workflow, order.variables, order.generic)
+    except SchedulerInputError as error:
+        if type(error) is SchedulerInputError and error.said:
+            raise SchedulerInputError(f"{order.workflow}: refused: {error.said}", error.status, error.said) from None
+        raise
+    except SchedulerUnreachableError as error:
+        raise SchedulerUnreachableError(f"{error} (scripts/submit --list)") from None
 
 
 def _source(scheduler: Scheduler, order: Order) -> bytes:

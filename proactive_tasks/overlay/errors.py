@@ -80,12 +80,12 @@ class JobDeadlineError(JobError, TimeoutError):
 class SchedulerError(OverlayError, RuntimeError):
     """A scheduler or its catalog refused or failed; the message holds server, route and answer.
 
-    `status` is the HTTP status of the answer, 0 where there was none.
+    `status` is the HTTP status of the answer, 0 where there was none; `said` is the server's own word, if any.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, said: str = "") -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.said = status, said
 
 
 class SchedulerUnreachableError(SchedulerError, ConnectionError):

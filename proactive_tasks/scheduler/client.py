@@ -371,8 +371,9 @@ class Scheduler:
         except SchedulerError as error:
             if not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
                 raise  # it never came to a log-in
-            said = str(error).removeprefix(f"POST {rest.url}/rest/scheduler/login: ")
-            raise SchedulerInputError(f"{rest.url}: {who} cannot log in: {said}", error.status) from error
+            raise SchedulerInputError(
+                f"{rest.url}: {who} cannot log in: {error.said}", error.status, error.said
+            ) from error
 
 
 def _job(job: int) -> str:

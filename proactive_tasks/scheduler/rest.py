@@ -254,12 +254,14 @@ class Rest:
         if status in {requests.codes.not_found, requests.codes.method_not_allowed} and NO_ROUTE.search(said):
             raise SchedulerVersionError(f"{where}: this server has no such route; {self._version()}", status)
         if status == requests.codes.unauthorized:
-            raise SchedulerInputError(f"{where}: {said or 'no session'}; the session has ended: log in again", status)
+            raise SchedulerInputError(
+                f"{where}: {said or 'no session'}; the session has ended: log in again", status, said
+            )
         if status in BUSY:
             raise SchedulerUnreachableError(f"{where}: HTTP {status} {said}".rstrip(), status)
         if status in BEYOND_INPUT and not kind.endswith(UNKNOWN):
-            raise SchedulerError(f"{where}: HTTP {status}: {said or 'no reason was told'}", status)
-        raise SchedulerInputError(f"{where}: {said or f'HTTP {status}'}", status)
+            raise SchedulerError(f"{where}: HTTP {status}: {said or 'no reason was told'}", status, said)
+        raise SchedulerInputError(f"{where}: {said or f'HTTP {status}'}", status, said)
 
     def _version(self) -> str:
         """Which version lacks the route, as far as it tells."""

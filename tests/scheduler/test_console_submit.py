@@ -196,6 +196,23 @@ def test_a_canceled_job_names_the_task_that_failed_and_not_those_that_followed(
     assert json.loads(said.out)["causes"][1:] == ["Plan: FAULTY: ValueError: boom"]
 
 
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("Traceback (most recent call last):\n  File x\n    raise\nKeyError: 1\nFailed to execute task: x\n", "KeyError: 1"),
+        ("giving up\nFailed to execute task: code 3\n\tat org.ow2.x(Y.java:1)\norg.ow2.proactive.X: y\n", "giving up"),
+        ("Plan: first\nPlan: second\nTraceback (most recent call last):\n  x\nKeyError\n", "second"),
+        ("", "Failed to execute task: Python process execution has failed with exit code 1"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_the_most_telling_line(log: str, cause: str, run: Submit, scheduler: FakeServer) -> None:
+    ends(scheduler, "CANCELED", [task_state(0, "Plan", "FAULTY")], numberOfFaultyTasks=1)
+    scheduler.on("GET", f"{JOBS}/7/tasks/Plan/result/log/all", Answer(200, log, "text/plain"))
+    java = "Failed to execute task: Python process execution has failed with exit code 1\n at org"
+    scheduler.on("GET", f"{JOBS}/7/tasks/Plan/result/value", Answer(200, java, "text/plain"))
+    assert run("--follow", 7).err.splitlines()[-1] == f"submit: Plan: FAULTY: {cause}"
+
+
 def test_a_task_that_never_got_as_far_as_its_script_has_the_servers_word(run: Submit, scheduler: FakeServer) -> None:
     ends(scheduler, "CANCELED", [task_state(0, "Plan", "FAULTY")], numberOfFaultyTasks=1)
     scheduler.on("GET", f"{JOBS}/7/tasks/Plan/result/log/all", Answer(200, "", "text/plain"))
@@ -425,7 +442,9 @@ def test_a_value_out_of_its_model_is_bad_input(run: Submit, scheduler: FakeServe
     scheduler.on(
         "POST", f"{JOBS}/body", refusal(400, "a.b.JobValidationException: At [tag:job] : Variable 'DRY_RUN': no")
     )
-    refused(run("Deploy_Overlay", "-v", "DRY_RUN=perhaps"), "Variable 'DRY_RUN': no")
+    refused(
+        run("Deploy_Overlay", "-v", "DRY_RUN=perhaps"), "Deploy_Overlay: refused: At [tag:job] : Variable 'DRY_RUN'"
+    )
 
 
 def test_an_unknown_job_is_bad_input(run: Submit, scheduler: FakeServer) -> None:
