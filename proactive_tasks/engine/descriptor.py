@@ -12,9 +12,20 @@ from urllib.parse import unquote, urlsplit
 from lxml import etree
 
 from . import flow, models, schema
-from .support import check_names, check_support
+from .support import check_names, check_support, is_ours
 from .task.substitution import references, substitute
-from .workflow import Command, Flow, NotSupportedError, RefusedError, Script, TaskSpec, Variable, Workflow, line_of
+from .workflow import (
+    Command,
+    Files,
+    Flow,
+    NotSupportedError,
+    RefusedError,
+    Script,
+    TaskSpec,
+    Variable,
+    Workflow,
+    line_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,6 +40,10 @@ ELSEWHERE = ("groovy", "python", "jython", "shell", "cmd", "powershell", "perl",
 SUFFIXES = {".cpy": "cpython", ".sh": "bash", ".bash": "bash"}
 NAME_LENGTH = 255
 INT_MAX = 2**31 - 1
+ACCESS = {
+    "inputFiles": re.compile(r"(transfer|cache)From(Input|Output|Global|User)Space|none", re.IGNORECASE),
+    "outputFiles": re.compile(r"transferTo(Output|Global|User)Space|none", re.IGNORECASE),
+}
 DURATION = re.compile(r"\d+(:\d{1,2}){0,2}")
 
 
@@ -176,7 +191,7 @@ class _Reader:
                 ("post", "post/script"),
                 ("clean", "cleaning/script"),
             )
-            if (found := self._one(element, path)) is not None
+            if (found := self._one(element, path)) is not None and not (phase == "environment" and is_ours(found))
         }
         control = self._one(element, "controlFlow")
         fork = self._one(element, "forkEnvironment")
@@ -200,7 +215,22 @@ class _Reader:
             },
             working_directory="" if fork is None else self._attribute(fork, "workingDir"),
             precious=self._attribute(element, "preciousResult") in ("true", "1"),
+            inputs=self._files(element, "inputFiles"),
+            outputs=self._files(element, "outputFiles"),
             description=self._description(element),
+        )
+
+    def _files(self, element: etree._Element, kind: str) -> tuple[Files, ...]:
+        """What is copied into the task's folder, or out of it. Of an access mode, no variable is put in."""
+        found = self._all(element, f"{kind}/files")
+        for mode in (files.get("accessMode", "") for files in found):
+            if not ACCESS[kind].fullmatch(mode):
+                word = "input" if kind == "inputFiles" else "Output"
+                raise RefusedError(
+                    f"At [task={element.get('name')}] : Unknow {word} access mode : {mode}", "JobCreationException"
+                )
+        return tuple(
+            Files(files.get("accessMode", ""), files.get("includes", ""), files.get("excludes")) for files in found
         )
 
     def _task_variables(self, element: etree._Element) -> dict[str, Variable]:

@@ -30,7 +30,7 @@ def fits(pattern: str, text: str) -> bool:
     Raises:
         ValueError: the pattern is not one of Java's, or uses what is not known here.
     """
-    translated = _translate(pattern)
+    translated = translate(pattern)
     try:
         return re.fullmatch(translated, text, re.ASCII) is not None
     except re.error as error:
@@ -63,7 +63,12 @@ def _near(what: str, index: int, pattern: str) -> ValueError:
     return ValueError(f"{what}{near}\n{pattern}{mark}")
 
 
-def _translate(pattern: str) -> str:
+def translate(pattern: str) -> str:
+    """The pattern in Python's words.
+
+    Raises:
+        ValueError: as above.
+    """
     translated, inside = [], False
     for match in _TOKEN.finditer(pattern):
         word = match[0]

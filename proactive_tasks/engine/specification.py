@@ -11,7 +11,7 @@ from .job import system_variables
 from .process import interpreter
 from .task.java import JavaMap, encode, text
 from .task.substitution import substitute
-from .workflow import Command, Script
+from .workflow import Command, Files, Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,7 @@ def specify(
             **{name: substitute(value, known) for name, value in spec.environment.items()},
         },
         "phases": _phases(task, known),
+        "files": {"inputs": _files(spec.inputs, known), "outputs": _files(spec.outputs, known)},
         "state": {
             "variables": encode(variables),
             "genericInformation": encode(JavaMap(generic)),
@@ -67,6 +68,17 @@ def specify(
             "spaces": {"localspace": str(local), **{name: str(space(folder)) for name, folder in SPACES.items()}},
         },
     }
+
+
+def _files(chosen: tuple[Files, ...], known: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "mode": files.mode,
+            "includes": substitute(files.includes, known),
+            "excludes": [] if files.excludes is None else [substitute(files.excludes, known)],
+        }
+        for files in chosen
+    ]
 
 
 def _phases(task: Task, known: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .task.bindings import UNSUPPORTED
@@ -18,13 +20,29 @@ ELEMENTS = (
     "outputSpace",
     "globalSpace",
     "userSpace",
-    "inputFiles",
-    "outputFiles",
     "topology",
     "selection",
     "javaExecutable",
 )
 ATTRIBUTES = {"runAsMe": ("false", "0", ""), "numberOfNodes": ("1", ""), "preciousLogs": ("false", "0", "")}
+
+
+NODE_ENVIRONMENT = "overlay_environment.groovy"
+
+
+@functools.cache
+def _node_environment() -> str | None:
+    """The script that brings this package to a scheduler's node; None where it was not installed."""
+    for folder in (Path(__file__).parents[2] / "catalog", Path(__file__).parents[1] / "catalog"):
+        if (folder / NODE_ENVIRONMENT).is_file():
+            return (folder / NODE_ENVIRONMENT).read_text("utf-8").strip()
+    return None
+
+
+def is_ours(script: etree._Element) -> bool:
+    """Whether a script is the one, to the letter, that brings this package to a node: the engine's tasks have it."""
+    code = script.find("{*}code")
+    return code is not None and (code.text or "").strip() == _node_environment()
 
 
 def check_support(job: etree._Element, prefix: str, resolve: Callable[[str], str]) -> None:

@@ -91,6 +91,15 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """A choice of files that are copied before a task, or after it; the patterns are filled in when it runs."""
+
+    mode: str  # transferFromUserSpace, cacheFromGlobalSpace, transferToUserSpace ..., none
+    includes: str
+    excludes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """A task as it is written; its replicas and iterations share it."""
 
@@ -110,6 +119,8 @@ class TaskSpec:
     environment: dict[str, str] = field(default_factory=dict)
     working_directory: str = ""
     precious: bool = False
+    inputs: tuple[Files, ...] = ()
+    outputs: tuple[Files, ...] = ()
     description: str | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import frames, java, processes, script, substitution
+from .dataspaces import Transfer
 
 CHUNK = 1 << 16
 HELLO_DEADLINE = 30.0
@@ -95,6 +97,38 @@ class Runner:
             shutil.rmtree(self.root, ignore_errors=True)
 
     def _phases(self) -> dict[str, Any]:
+        """The scripts between the copies of files; what a task leaves is copied also when it has failed."""
+        files, transfer = self.spec["files"], Transfer(self.state["spaces"], self._tell, self._breathe)
+        error = self._transferred(transfer.bring, files["inputs"])
+        outcome: dict[str, Any] = {"error": error, "value": None}
+        if error is None:
+            outcome = self._run_scripts()
+            error = self._transferred(transfer.take, files["outputs"])
+            outcome["error"] = outcome["error"] or error
+        for name in ("variables", "resultMap", "resultMetadata"):
+            outcome[name] = self.state[name]
+        return outcome
+
+    def _transferred(self, copy: Any, chosen: list[dict[str, Any]]) -> str | None:
+        """Copy; answers why it failed."""
+        try:
+            copy(chosen)
+        except (OSError, ValueError) as failed:
+            error = f"Exception(s) occurred when transferring files: {failed}"
+            self._tell(error)
+            return error
+        return None
+
+    def _tell(self, line: str) -> None:
+        frames.send(self.engine, {"log": [["err", line]]})
+
+    def _breathe(self) -> None:
+        """Between two files: end here, if the task's time is over."""
+        self._patience()
+        if select.select([self.engine], [], [], 0)[0]:
+            self._order()
+
+    def _run_scripts(self) -> dict[str, Any]:
         error = None
         for name in ("environment", "pre", "task", "post"):
             if name not in self.spec["phases"]:
@@ -102,7 +136,7 @@ class Runner:
             failure, names = self._phase(name)
             if failure is not None:
                 error = f"Failed to execute {'task' if name == 'task' else name + ' script'}: {failure}"
-                self._log("err", error)
+                self._tell(error)
                 break
             if name == "task":
                 self.state["result"] = names.get("result", True)
@@ -111,8 +145,6 @@ class Runner:
             if error is not None:
                 self.state["result"] = None
             outcome["flow_error"], outcome["flow"] = self._phase("flow")
-        for name in ("variables", "resultMap", "resultMetadata"):
-            outcome[name] = self.state[name]
         return outcome
 
     def _phase(self, name: str) -> tuple[str | None, dict[str, Any]]:
@@ -324,9 +356,6 @@ class Runner:
         for name, rest in self.streams.items():
             self._send_log(name, [rest])
         self.streams, self.pipes = {}, {}
-
-    def _log(self, stream: str, line: str) -> None:
-        frames.send(self.engine, {"log": [[stream, line]]})
 
     def _send_log(self, stream: str, lines: list[bytes]) -> None:
         if lines and not self.quiet:
