@@ -27,6 +27,7 @@ from proactive_tasks.overlay.errors import InputError, OverlayError, StoreUnavai
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler import EMBEDDED
 from proactive_tasks.scheduler.context import PASSPHRASE, VAULT_KEY, Context, passphrase_of
+from proactive_tasks.scheduler.owners import is_over, owner
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import default_store_url
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from proactive_tasks.scheduler.client import Scheduler
 
 STORE_PASSWORD = "OVERLAY_STORE_PASSWORD"  # noqa: S105 - the name of a credential, not one
+
+PATIENCE_S = 3.0
+"""How long the scheduler is tried for word of another job; the lock that is waited for ends by itself, too."""
 
 
 def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | bytes:
@@ -45,11 +49,13 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
     name = str(variables.get("PA_TASK_NAME") or task.__name__)
     try:
         provide(lambda key: _credential(bindings, key))
-        with Store.open(_store_url(bindings)) as store:
+        url = _store_url(bindings)
+        with Store.open(url) as store:
+            store.is_over = is_over(variables, store, url, lambda: _scheduler(bindings, PATIENCE_S))
             context = Context(
                 store=store,
                 actor=f"job {variables.get('PA_JOB_ID') or '-'} {name}",
-                job=_owner(variables),
+                job=owner(variables, url),
                 passphrase=lambda: passphrase_of({PASSPHRASE: _credential(bindings, PASSPHRASE)}),
                 vault_key=bytes.fromhex(_credential(bindings, VAULT_KEY)),
                 progress=_progress,
@@ -62,11 +68,6 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(1)
     return _hand_back(outcome, bindings)
-
-
-def _owner(variables: Mapping[str, Any]) -> str:
-    """Who owns the locks. A scheduler numbers its jobs without regard to the embedded engine's, which may be dead."""
-    return f"{'job' if os.environ.get(EMBEDDED) else 'scheduler job'} {variables.get('PA_JOB_ID') or '-'}"
 
 
 def arguments(task: Callable[..., Result], bindings: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _credential(bindings: Mapping[str, Any], key: str) -> str:
     return str((credentials.get(key) if credentials is not None else None) or "")
 
 
-def _scheduler(bindings: Mapping[str, Any]) -> Scheduler:
+def _scheduler(bindings: Mapping[str, Any], patience_s: float | None = None) -> Scheduler:
     """The scheduler that runs this task, with the session that it gives the job's owner."""
     url, api = str(bindings["variables"].get("PA_SCHEDULER_REST_URL") or ""), bindings.get("schedulerapi")
     if not url or api is None:
@@ -133,7 +134,7 @@ def _scheduler(bindings: Mapping[str, Any]) -> Scheduler:
     from proactive_tasks.scheduler.client import Scheduler
 
     api.connect()
-    return Scheduler(url.removesuffix("/").removesuffix("/rest"), session=str(api.getSession()))
+    return Scheduler(url.removesuffix("/").removesuffix("/rest"), session=str(api.getSession()), patience_s=patience_s)
 
 
 def _store_url(bindings: Mapping[str, Any]) -> str:

@@ -5,24 +5,37 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from proactive_tasks.overlay.errors import LeaseError, StoreError
+from proactive_tasks.overlay.errors import LeaseError, OverlayError, StoreError
 from proactive_tasks.store.measurements import Measurements
 from proactive_tasks.store.records import Lease
 from proactive_tasks.store.tables import LeaseRow
 
 POLL_S = 0.1
 
+ASK_S = (0.5, 5.0)
+"""How long a holder is waited for before it is asked after, and how long until it is asked after again."""
+
 log = logging.getLogger(__name__)
 
 
+def _nobody_knows(_owner: str) -> bool:
+    return False
+
+
 class Leases(Measurements):
-    """Locks by name."""
+    """Locks by name.
+
+    `is_over` says whether the job that owns a lock is known to be dead: then whoever waits for the lock frees it. It
+    may raise an OverlayError when it cannot say; the lock's own end is waited for then.
+    """
+
+    is_over: Callable[[str], bool] = staticmethod(_nobody_knows)
 
     @contextmanager
     def lease(self, name: str, owner: str, *, ttl_s: float = 30, wait_s: float = 60) -> Iterator[Lease]:
@@ -74,6 +87,7 @@ class Leases(Measurements):
 
     def _acquire(self, name: str, owner: str, ttl_s: float, wait_s: float) -> Lease:
         deadline = time.monotonic() + wait_s
+        ask_at = time.monotonic() + ASK_S[0]
         while True:
             with self.write(f"lease {name}") as session:
                 row = session.get(LeaseRow, name)
@@ -84,13 +98,28 @@ class Leases(Measurements):
                 if row.owner is None or row.expires_at <= at:
                     row.owner, row.fence, row.expires_at = owner, row.fence + 1, at + ttl_s
                     return Lease(name, owner, row.fence)
-                holder, left = row.owner, row.expires_at - at
+                holder, left, fence = row.owner, row.expires_at - at, row.fence
+            if time.monotonic() >= ask_at:
+                ask_at = time.monotonic() + ASK_S[1]
+                if self._is_dead(name, holder):
+                    self._let_go(Lease(name, holder, fence))
+                    continue
             if time.monotonic() >= deadline:
                 raise LeaseError(
                     f"lock {name}: held by {holder} for another {left:.0f} s at least, waited {wait_s:g} s; "
                     "let that end and try again"
                 )
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0)))
+
+    def _is_dead(self, name: str, holder: str) -> bool:
+        try:
+            dead = self.is_over(holder)
+        except OverlayError as error:
+            log.info("lock %s: whether %s is over cannot be told: %s", name, holder, error)
+            return False
+        if dead:
+            log.warning("lock %s: %s is over and did not let go; freed", name, holder)
+        return dead
 
     def _renew(self, lease: Lease, ttl_s: float, done: threading.Event) -> None:
         while not done.wait(ttl_s / 3):

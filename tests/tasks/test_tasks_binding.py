@@ -162,12 +162,14 @@ def test_locks_of_a_scheduler_s_job_are_not_those_of_the_embedded_engine_s_of_th
     def owner(context: Context) -> Result:
         return Result("owner", facts={"job": context.job})
 
-    given = {"PA_JOB_ID": "12", "STORE": f"sqlite:///{tmp_path}/store.db", "SINGLE_NODE": "true"}
+    store = f"sqlite:///{tmp_path}/store.db"
+    given = {"PA_JOB_ID": "12", "STORE": store, "SINGLE_NODE": "true", "PA_SCHEDULER_REST_URL": "http://pro:8080/rest"}
+    monkeypatch.setenv("OVERLAY_STORE", store)
     owners = []
     for embedded in ("true", ""):
         monkeypatch.setenv(EMBEDDED, embedded)
         owners.append(json.loads(run(owner, bindings(given)))["facts"]["job"])
-    assert owners == ["job 12", "scheduler job 12"]
+    assert owners == ["job 12", "scheduler job 12 of http://pro:8080/rest"]
 
 
 @pytest.mark.usefixtures("embedded")
