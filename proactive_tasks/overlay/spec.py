@@ -72,7 +72,7 @@ class SourceSpec(_Part):
     """The provider's word for the place."""
     prefixes: tuple[Prefix, ...] = ()
     """Networks that the site brings beside its subnet."""
-    hosts: int = Field(0, strict=True, ge=0, le=65_000)
+    hosts: int = Field(0, strict=True, ge=0, le=200)
     """Application hosts that are made with the site; its nodes are none of them."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """What else the provider offers, a network to adopt for one."""

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from proactive_tasks.overlay.errors import LeaseError, OverlayError, StoreError
-from proactive_tasks.store.measurements import Measurements
+from proactive_tasks.store.elastic import Elastic
 from proactive_tasks.store.records import Lease
 from proactive_tasks.store.tables import LeaseRow
 
@@ -28,7 +28,7 @@ def _nobody_knows(_owner: str) -> bool:
     return False
 
 
-class Leases(Measurements):
+class Leases(Elastic):
     """Locks by name.
 
     `is_over` says whether the job that owns a lock is known to be dead: then whoever waits for the lock frees it. It

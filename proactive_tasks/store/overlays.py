@@ -15,6 +15,8 @@ from proactive_tasks.store.tables import (
     AllocationRow,
     AuthorityRow,
     CertificateRow,
+    ElasticFeedRow,
+    ElasticSiteRow,
     LinkRow,
     MeasurementRow,
     OverlayRow,
@@ -22,6 +24,7 @@ from proactive_tasks.store.tables import (
     SecretRow,
     SiteRow,
     SpecificationRow,
+    TokenRow,
 )
 from proactive_tasks.store.vault import Vault, derive, new_salt
 
@@ -100,6 +103,9 @@ class Overlays(Events):
                 SecretRow,
                 MeasurementRow,
                 SpecificationRow,
+                ElasticFeedRow,
+                ElasticSiteRow,
+                TokenRow,
             ):
                 session.execute(delete(table).where(table.overlay == overlay))
             session.execute(delete(OverlayRow).where(OverlayRow.name == overlay))

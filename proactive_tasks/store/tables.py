@@ -291,3 +291,45 @@ class LeaseRow(Base):
     owner: Mapped[str | None] = mapped_column(String(255))
     fence: Mapped[int] = mapped_column(Integer)
     expires_at: Mapped[float] = mapped_column(Float(53))  # seconds since the epoch, by the database's clock
+
+
+class ElasticFeedRow(Base):
+    """How far a watcher has come in a server's feed."""
+
+    __tablename__ = "elastic_feeds"
+
+    overlay: Mapped[str] = mapped_column(ForeignKey("overlays.name"), primary_key=True)
+    server: Mapped[str] = mapped_column(String(255))
+    counter: Mapped[int] = mapped_column(BigInteger)
+    landmarks: Mapped[dict[str, list[int]]] = mapped_column(JSON)
+
+
+class ElasticSiteRow(Base):
+    """What a watcher remembers of a site. Columns bear the names of the fields of `scheduler.elastic.Memory`."""
+
+    __tablename__ = "elastic_sites"
+
+    overlay: Mapped[str] = mapped_column(ForeignKey("overlays.name"), primary_key=True)
+    site: Mapped[str] = mapped_column(Name, primary_key=True)
+    source: Mapped[str] = mapped_column(Text, default="")
+    shown: Mapped[bool] = mapped_column(Boolean, default=False)
+    absent_since: Mapped[datetime | None] = mapped_column(Moment)
+    held: Mapped[bool] = mapped_column(Boolean, default=False)
+    confirmed: Mapped[bool] = mapped_column(Boolean, default=False)
+    action: Mapped[str | None] = mapped_column(String(16))
+    request: Mapped[str] = mapped_column(String(64), default="")
+    job: Mapped[int | None] = mapped_column(BigInteger)
+    asked_at: Mapped[datetime | None] = mapped_column(Moment)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    error: Mapped[str] = mapped_column(Text, default="")
+    stood: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class TokenRow(Base):
+    """A node source whose nodes were given the overlay's access token, and the site that stands behind it."""
+
+    __tablename__ = "elastic_tokens"
+
+    overlay: Mapped[str] = mapped_column(ForeignKey("overlays.name"), primary_key=True)
+    source: Mapped[str] = mapped_column(String(255), primary_key=True)
+    site: Mapped[str] = mapped_column(Name)

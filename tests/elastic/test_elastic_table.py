@@ -83,7 +83,7 @@ def test_a_source_has_the_row_that_names_it_or_the_first_pattern(
             "sources[1]",
             "172.16.0.0/16",
         ),
-        (["source: a, provider: lab, hosts: 300"], "sources[0].hosts", "300 hosts, but a /24 of lab holds 252"),
+        (["source: a, provider: lab, hosts: 201"], "sources[0].hosts", "should be less than or equal to 200"),
         (["source: paris, provider: aws, region: eu-west-3"], "sources[0]", "site paris is among the sites already"),
         (["source: x, provider: edge"], "sources[0].options", "needs the option address"),
     ],
