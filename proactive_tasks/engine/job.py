@@ -106,7 +106,9 @@ class Action:
 class Job:
     """A job and its tasks."""
 
-    def __init__(self, workflow: Workflow, number: str, user: str = "embedded", system: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, workflow: Workflow, number: str, user: str = "embedded", system: dict[str, str] | None = None
+    ) -> None:
         self.workflow = workflow
         self.number = number
         self.user = user

@@ -46,7 +46,11 @@ class Recorder(threading.Thread):
     """
 
     def __init__(
-        self, jobs: Jobs, *, delay_s: float = DELAY_S, seal: Callable[[Job, Task], bytes | None] = lambda _job, _task: None
+        self,
+        jobs: Jobs,
+        *,
+        delay_s: float = DELAY_S,
+        seal: Callable[[Job, Task], bytes | None] = lambda _job, _task: None,
     ) -> None:
         super().__init__(name="records of jobs", daemon=True)
         self._jobs, self._delay, self._seal = jobs, delay_s, seal

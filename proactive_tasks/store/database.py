@@ -80,6 +80,11 @@ class Database:
         """Where the store is, without its password."""
         return self._engine.url.render_as_string(hide_password=True)
 
+    @property
+    def public_url(self) -> str:
+        """The same, for others to connect by: they bring the password."""
+        return self._engine.url.set(password=None).render_as_string()
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One consistent view of the store."""

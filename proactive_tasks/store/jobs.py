@@ -246,7 +246,9 @@ class Jobs:
         """The tasks of a job, in the order in which they came to be."""
         with self._database.read() as session:
             rows = session.scalars(select(TaskRow).where(TaskRow.job_id == job).order_by(TaskRow.number))
-            return [TaskRecord(**{name: getattr(row, name) for name in _TASK_FIELDS if name != "sealed"}) for row in rows]
+            return [
+                TaskRecord(**{name: getattr(row, name) for name in _TASK_FIELDS if name != "sealed"}) for row in rows
+            ]
 
     def log(self, job: int, task: str | None = None) -> list[LogLine]:
         """What the tasks of a job printed, or one of them."""
