@@ -7,7 +7,8 @@ known again by its commit message, which holds version and digest, and else by i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ from proactive_tasks.overlay.errors import (
     SchedulerVersionError,
     WorkflowError,
 )
+from proactive_tasks.scheduler import jobfile
 from proactive_tasks.scheduler.catalog import CatalogObject
 from proactive_tasks.scheduler.client import Scheduler
 from proactive_tasks.scheduler.comparing import difference
@@ -57,9 +59,6 @@ class Outcome:
     """Whether a fault of it makes the whole one."""
 
 
-Tell = Callable[[Outcome], None]
-
-
 def chosen(package: Package, only: Collection[str]) -> list[PackageObject]:
     """The objects of these names, or all.
 
@@ -82,15 +81,25 @@ def check(objects: Collection[PackageObject]) -> None:
     for each in objects:
         try:
             if each.workflow:
-                descriptor.load(each.content)
+                _check_workflow(each)
             elif each.content_type == "text/x-python":
                 compile(each.content, each.file, "exec")
             elif each.content_type == "application/xml":
                 etree.fromstring(each.content, etree.XMLParser(resolve_entities=False, no_network=True))
-        except NotSupportedError:
-            continue  # by the engine here; a scheduler takes it
         except (WorkflowError, SyntaxError, etree.XMLSyntaxError) as error:
             raise WorkflowError(f"object {each.name} ({each.file}): {error}; nothing was sent") from error
+
+
+def _check_workflow(each: PackageObject) -> None:
+    """What only concerns a scheduler's nodes is judged by the schema alone, all else as a scheduler does."""
+    try:
+        descriptor.load(each.content)
+    except NotSupportedError:
+        job = jobfile.read(each.content, each.file)
+        for task in jobfile.tasks(job):
+            jobfile.drop(task, "inputFiles", "forkEnvironment")
+        with suppress(NotSupportedError):
+            descriptor.load(jobfile.write(job))
 
 
 def bring(
