@@ -5,15 +5,16 @@ The workflows stay the one source: of each task its text, its attributes, and th
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib
 import inspect
 import re
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lxml import etree
@@ -38,20 +39,34 @@ Attributes = dict[str, str]
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """What a function takes from a variable."""
+
+    name: str
+    required: bool
+
+
+@dataclass(frozen=True)
 class Step:
     """A task as it stands in a workflow, and the function that it calls."""
 
     name: str
     job: etree._Element
     task: etree._Element
-    call: Callable[..., Any]
+    module: str
+    function: str
     replicated: bool
 
-    @property
-    def parameters(self) -> list[inspect.Parameter]:
-        """What its function takes from variables."""
-        found = inspect.signature(self.call).parameters.values()
-        return [each for each in found if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """What its function takes from variables; read, since running all tasks' modules takes its time."""
+        file = Path(__file__).parents[1] / f"{self.module}.py"
+        defined = [each for each in ast.parse(file.read_text("utf-8")).body if isinstance(each, ast.FunctionDef)]
+        [found] = [each.args for each in defined if each.name == self.function]
+        return [
+            Parameter(each.arg, default is None)
+            for each, default in zip(found.kwonlyargs, found.kw_defaults, strict=True)
+        ]
 
     @property
     def left(self) -> tuple[bool, int]:
@@ -81,11 +96,10 @@ def _steps(name: str, job: etree._Element) -> Iterator[Step]:
         calls = CALL.search((code.text or "") if code is not None else "")
         if calls is None:
             raise WorkflowError(f"{name}: task {task_name}: its script does not end by calling a function of a task")
-        called = getattr(importlib.import_module(f"proactive_tasks.{calls[1]}"), calls[2])
         parents = [tasks[each.get("ref", "")] for each in jobfile.all_of(task, "depends/task")]
         replicated = any(jobfile.one_of(parent, "controlFlow/replicate") is not None for parent in parents)
         title = "_".join(word.capitalize() for word in calls[2].split("_"))
-        yield Step(title, job, task, called, replicated)
+        yield Step(title, job, task, calls[1], calls[2], replicated)
 
 
 def arguments(step: Step, table: Mapping[str, Mapping[str, str]]) -> dict[str, Attributes]:
@@ -97,49 +111,40 @@ def arguments(step: Step, table: Mapping[str, Mapping[str, str]]) -> dict[str, A
     own = jobfile.variables(step.job)
     found: dict[str, Attributes] = {}
     for parameter in step.parameters:
-        name, required = parameter.name.upper(), parameter.default is inspect.Parameter.empty
+        name, required = parameter.name.upper(), parameter.required
         given = step.replicated and parameter.name in GIVEN and required
         if name in own and not given:
             found[name] = own[name]
         elif name in table:
             found[name] = dict(table[name])
         elif required:
-            found[name] = _told(step, parameter)
+            found[name] = _told(step, parameter.name)
     return found | {name: own[name] for name in OF_THE_BINDING if name in own}
 
 
-def _told(step: Step, parameter: inspect.Parameter) -> Attributes:
-    """A variable as the function's own description and types tell it."""
-    kind = get_type_hints(step.call)[parameter.name]
-    default = "" if parameter.default in (inspect.Parameter.empty, None) else parameter.default
-    value = str(default).lower() if isinstance(default, bool) else str(default)
-    told = re.search(rf"^ +{parameter.name}: (.+?)(?=^ +\w+: |^$|\Z)", inspect.getdoc(step.call) or "", re.M | re.S)
-    words = " ".join(told[1].split()) if told else parameter.name.replace("_", " ")
+def _told(step: Step, parameter: str) -> Attributes:
+    """A variable that has to be given, as the function's own description and types tell it."""
+    call = getattr(importlib.import_module(f"proactive_tasks.{step.module}"), step.function)
+    told = re.search(rf"^ +{parameter}: (.+?)(?=^ +\w+: |^$|\Z)", inspect.getdoc(call) or "", re.M | re.S)
+    words = " ".join(told[1].split()) if told else parameter.replace("_", " ")
     return {
-        "value": value,
-        "model": _model(kind, optional=not value),
+        "value": "",
+        "model": _model(get_type_hints(call)[parameter]),
         "description": words[:1].upper() + words[1:],
         "group": "Task",
-        "advanced": "false" if parameter.default is inspect.Parameter.empty else "true",
+        "advanced": "false",
     }
 
 
-def _model(kind: Any, *, optional: bool) -> str:
-    if get_origin(kind) in (typing.Union, types.UnionType):
-        kind = next(each for each in get_args(kind) if each is not type(None))
-    may = "?" if optional else ""
-    if kind is bool:
-        return "PA:BOOLEAN"
+def _model(kind: Any) -> str:
+    """The model of a value of that type, or of none yet."""
     if kind is int:
-        return f"PA:INTEGER{may}"
+        return "PA:INTEGER?"
     if kind is float:
-        return f"PA:DOUBLE{may}"
+        return "PA:DOUBLE?"
     if get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, StrEnum)):
-        words = [str(each) for each in (get_args(kind) or list(kind))]
-        return f"PA:LIST({','.join(['', *words] if optional else words)})"
-    if kind is str:
-        return "PA:REGEXP(.*)" if optional else "PA:NOT_EMPTY_STRING"
-    return f"PA:JSON{may}"
+        return f"PA:LIST({','.join(['', *map(str, get_args(kind) or list(kind))])})"
+    return "PA:REGEXP(.*)" if kind is str else "PA:JSON?"
 
 
 def single_task(step: Step, name: str, project: str, declared: Mapping[str, Mapping[str, str]]) -> etree._Element:
