@@ -1,0 +1,31 @@
+"""The scheduler's own parser, models and flow checker accept every workflow of the package, and no tags in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proactive_tasks.scheduler import jobfile, packaging
+from proactive_tasks.scheduler.packaging import PackageObject
+from tests.javaside import Java
+
+PACKAGE = packaging.load(Path(__file__).parents[2], with_wheel=False)
+WORKFLOWS = [each for each in PACKAGE.objects if each.workflow]
+
+
+@pytest.mark.parametrize("each", WORKFLOWS, ids=lambda each: each.name)
+def test_the_scheduler_accepts_a_workflow_as_it_is_packaged(harness: Java, each: PackageObject) -> None:
+    answer = harness.ask("judge", source=each.content.decode(), variables={})
+    assert "exception" not in answer, answer
+    job = jobfile.read(each.content, each.name)
+    assert answer["name"] == each.name
+    assert answer["project"] == each.project
+    assert set(answer["variables"]) == set(jobfile.variables(job))
+    assert set(answer["tasks"]) == {task.get("name") for task in jobfile.tasks(job)}
+
+
+def test_a_scheduler_of_13_refuses_the_tags_that_a_newer_catalog_would_write(harness: Java) -> None:
+    source = WORKFLOWS[0].content.decode().replace("<job ", '<job tags="Network,Overlay" ', 1)
+    answer = harness.ask("judge", source=source, variables={})
+    assert 'unexpected attribute "tags"' in answer["message"]
