@@ -334,6 +334,24 @@ def run(
         raise typer.Exit(FAILED)
 
 
+@app.command(epilog="Example: overlayctl serve --port 8080")
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any.")] = 8080,
+    user: Annotated[str, typer.Option(help="Who may log in.")] = "admin",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(help="Holds the password; default: OVERLAY_ENDPOINT_PASSWORD, else one is made and kept."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, max=1000, help="How many tasks run at once.")] = 8,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Serve the scheduler's REST, resource manager and catalog with the embedded engine, until it is ended."""
+    from proactive_tasks.console import serving
+
+    serving.serve(host=host, port=port, user=user, password_file=password_file, nodes=nodes, output=output)
+
+
 @app.command("jobs", epilog="Example: overlayctl jobs --limit 5")
 def list_jobs(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, the newest first.")] = 20,

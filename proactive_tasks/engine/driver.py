@@ -64,8 +64,12 @@ class Driver:
     def enter(self, job: Job) -> JobRun:
         """Take a job on."""
         run = self.runs[int(job.number)] = JobRun(job, self._with, self._selector)
-        self.runs = dict(sorted(self.runs.items(), key=lambda item: item[1].rank))
+        self.sort()
         return run
+
+    def sort(self) -> None:
+        """Put the jobs into the order in which they get nodes."""
+        self.runs = dict(sorted(self.runs.items(), key=lambda item: item[1].rank))
 
     def leave(self, run: JobRun) -> None:
         """Let go of a job."""
@@ -77,6 +81,8 @@ class Driver:
         while self._commands:
             self._commands.popleft()()
         waits = [wait for run in list(self.runs.values()) if (wait := run.start_due()) is not None]
+        if any(run.over for run in self.runs.values()):
+            waits.append(0)  # it is for the caller to let go of it
         for key, _ in self._selector.select(min(waits) if waits else None):
             if key.fileobj is self._wake:
                 with suppress(BlockingIOError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from proactive_tasks.store.jobs import this_process
 
 from . import actions, descriptor
-from .job import ENDED, OVER, PRIORITIES, Action, Job, JobStatus, Task, TaskStatus, text_map
+from .job import ENDED, PRIORITIES, Action, Job, JobStatus, Task, TaskStatus, text_map
 from .process import Execution, ForkServer
 from .specification import specify
 from .task.java import decode, encode, text
@@ -65,7 +65,7 @@ class JobRun:
         self._root: Path | None = None
         self._folders = itertools.count()
         self._ready: list[Task] | None = None
-        self._told = False
+        self._told = job.started is not None
         for task in job.tasks:
             if task.not_before is None and not task.executions:
                 task.not_before = descriptor.start_at({**job.workflow.generic, **task.spec.generic})
@@ -106,12 +106,23 @@ class JobRun:
                 task.scheduled, task.changed = now, True
             node = self._with.nodes.take({**self.job.workflow.generic, **task.spec.generic})
             if node is not None:
-                self._start(task, node)
+                self._try_to_start(task, node)
                 wait = POLL_S
             elif task.status == TaskStatus.SUBMITTED:
                 self.job.mark(task, TaskStatus.PENDING)
                 self._with.recorder.snapshot(self.job)
         return wait
+
+    def _try_to_start(self, task: Task, node: str) -> None:
+        try:
+            self._start(task, node)
+        except OSError as error:  # no room for its folder, say: the task's misfortune, not that of the other jobs
+            self._with.nodes.give_back(node)
+            task.finished = datetime.now(UTC)
+            task.error = f"The task could not be started: {error}"
+            self._log(task, "err", task.error)
+            self._failed(task, Action(), final=False)
+            self.touch()
 
     def _start(self, task: Task, node: str) -> None:
         task.executions += 1

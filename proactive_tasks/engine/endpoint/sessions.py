@@ -34,6 +34,7 @@ class Sessions:
         self._known = {user: self._digest(password) for user, password in passwords.items()}
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
+        self.nobody = Session("", "", 0.0)
 
     def _digest(self, password: str) -> bytes:
         return hashlib.scrypt(password.encode(), salt=self._salt, n=2**12, r=8, p=1)
