@@ -50,7 +50,7 @@ class Recorder(threading.Thread):
         jobs: Jobs,
         *,
         delay_s: float = DELAY_S,
-        seal: Callable[[Job, Task], bytes | None] = lambda _job, _task: None,
+        seal: Callable[[Task], bytes | None] = lambda _task: None,
     ) -> None:
         super().__init__(name="records of jobs", daemon=True)
         self._jobs, self._delay, self._seal = jobs, delay_s, seal
@@ -66,7 +66,7 @@ class Recorder(threading.Thread):
 
     def snapshot(self, job: Job, **changes: Any) -> None:
         """Take down every task that changed, and how the job stands."""
-        records = [_record(task, self._seal(job, task)) for task in job.tasks if task.changed]
+        records = [_record(task, self._seal(task)) for task in job.tasks if task.changed]
         for task in job.tasks:
             task.changed = False
         changes |= {"status": str(job.status), "started": job.started}

@@ -60,7 +60,10 @@ class EndpointJobs(Jobs):
         """The tasks of a job without their results."""
         query = select(*(getattr(TaskRow, name) for name in _LIGHT)).where(TaskRow.job_id == job)
         with self._database.read() as session:
-            return [TaskRecord(**row._mapping) for row in session.execute(query.order_by(TaskRow.number))]
+            return [
+                TaskRecord(**dict(zip(_LIGHT, row, strict=True)))
+                for row in session.execute(query.order_by(TaskRow.number))
+            ]
 
     def result(self, job: int, task: str) -> tuple[TaskRecord, bytes | None] | None:
         """A task with its result, and what is sealed of it; None if the job has none of this name."""
@@ -99,8 +102,8 @@ class EndpointJobs(Jobs):
         with self._database.write(f"job {job}") as session:
             for table in (TaskRow, LogRow):
                 session.execute(delete(table).where(table.job_id == job))
-            blank = {"variables": {}, "shown": None, "sealed": None, "result_map": {}, "typed_result_map": None}
-            session.execute(update(JobRow).where(JobRow.id == job).values(status=REMOVED, **blank))
+            blank = update(JobRow).where(JobRow.id == job).values(variables={}, result_map={}, status=REMOVED)
+            session.execute(blank.values(shown=None, sealed=None, typed_result_map=None))
 
 
 def _record(row: JobRow) -> JobRecord:

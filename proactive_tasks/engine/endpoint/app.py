@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,26 +40,20 @@ def application(endpoint: Endpoint) -> Starlette:
     """The routes of scheduler and resource manager below /rest, the catalog's below /catalog."""
     from . import event_routes, scheduler_routes
 
-    rest: list[BaseRoute] = [*event_routes.routes(endpoint), *scheduler_routes.routes(endpoint)]
-    mounts: list[BaseRoute] = [Mount("/rest", routes=rest)]
-    try:
-        from . import resource_routes
-
-        rest += resource_routes.routes(endpoint)
-    except ImportError:
-        pass
-    try:
-        from . import catalog_routes
-
-        mounts.append(Mount("/catalog", routes=catalog_routes.routes(endpoint)))
-    except ImportError:
-        pass
-    mounts[0] = Mount("/rest", routes=rest)
+    rest = [*event_routes.routes(endpoint), *scheduler_routes.routes(endpoint), *_part("resource_routes", endpoint)]
     return Starlette(
-        routes=mounts,
+        routes=[Mount("/rest", routes=rest), Mount("/catalog", routes=_part("catalog_routes", endpoint))],
         middleware=[Middleware(calls.Matrix)],
         exception_handlers={
             answers.RefusedRequestError: answers.refused,
             HTTPException: answers.unknown_route,
         },
     )
+
+
+def _part(name: str, endpoint: Endpoint) -> list[BaseRoute]:
+    """The routes of a part that may not be there yet."""
+    if importlib.util.find_spec(f"{__package__}.{name}") is None:
+        return []
+    found: list[BaseRoute] = importlib.import_module(f"{__package__}.{name}").routes(endpoint)
+    return found

@@ -50,6 +50,10 @@ def _bad(message: str) -> RefusedRequestError:
     return RefusedRequestError(400, message, "java.lang.IllegalArgumentException")
 
 
+def _too_large(what: str) -> RefusedRequestError:
+    return RefusedRequestError(413, f"{what} is larger than {FILE // 1_000_000} MB", "java.io.IOException")
+
+
 def _place(call: Call, further: str = "") -> Path:
     """The path below a space that a request names; nothing leads out of the space, neither `..` nor a link.
 
@@ -119,9 +123,7 @@ def _unpack(packed: bytes, file: Any) -> None:
             while piece := source.read(1 << 16):
                 size += len(piece)
                 if size > FILE:
-                    raise RefusedRequestError(
-                        413, f"unpacked it is larger than {FILE // 1_000_000} MB", "java.io.IOException"
-                    )
+                    raise _too_large("the body, unpacked")
                 file.write(piece)
     except (EOFError, gzip.BadGzipFile) as error:
         raise _bad(f"the body is not gzip: {error}") from error
@@ -135,7 +137,7 @@ def _unzip(packed: bytes, place: Path) -> None:
     with archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if sum(member.file_size for member in members) > FILE:
-            raise RefusedRequestError(413, f"unpacked it is larger than {FILE // 1_000_000} MB", "java.io.IOException")
+            raise _too_large("the body, unpacked")
         for member in members:
             target = (place / member.filename).resolve()
             if place not in target.parents:
@@ -195,8 +197,7 @@ def _file(place: Path) -> Response:
 def _zipped(place: Path) -> Response:
     files = [file for file in sorted(place.rglob("*")) if file.is_file() and not file.is_symlink()]
     if sum(file.stat().st_size for file in files) > FILE:
-        raise RefusedRequestError(413, f"{place.name}: is larger than {FILE // 1_000_000} MB; fetch its files one by one",
-                                  "java.io.IOException")  # fmt: skip
+        raise _too_large(f"{place.name}; fetch its files one by one: it")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:

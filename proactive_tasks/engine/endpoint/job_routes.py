@@ -197,7 +197,8 @@ def kill(call: Call) -> bool:
 def kill_several(call: Call) -> bool:
     """End several jobs."""
     jobs = [job_by(call, text, "kill") for text in call.request.query_params.getlist("jobsid")]
-    return all([call.endpoint.scheduling.command(job.id, lambda run: run.kill()) for job in jobs])
+    killed = [call.endpoint.scheduling.command(job.id, lambda run: run.kill()) for job in jobs]
+    return all(killed)
 
 
 def pause(call: Call) -> bool:
@@ -228,9 +229,8 @@ def set_priority(call: Call) -> None:
     """Put a job before or behind others."""
     job, name = job_of(call, "change the priority of"), call.path["priority"].lower()
     if name not in PRIORITIES:
-        raise RefusedRequestError(
-            500, f"No enum constant JobPriority.{name.upper()}", "java.lang.IllegalArgumentException"
-        )
+        message = f"No enum constant JobPriority.{name.upper()}"
+        raise RefusedRequestError(500, message, "java.lang.IllegalArgumentException")
     call.endpoint.scheduling.set_priority(job, name)
 
 
@@ -276,7 +276,8 @@ def remove(call: Call) -> bool:
 def remove_several(call: Call) -> bool:
     """Forget several jobs."""
     jobs = [job_by(call, text, "remove") for text in call.request.query_params.getlist("jobsid")]
-    return all([call.endpoint.scheduling.remove(job.id) for job in jobs])
+    removed = [call.endpoint.scheduling.remove(job.id) for job in jobs]
+    return all(removed)
 
 
 def signal(call: Call) -> Any:

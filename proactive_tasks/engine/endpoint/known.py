@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from .answers import REST, RefusedRequestError
@@ -20,12 +21,9 @@ def number_of(text: str) -> int:
     Raises:
         RefusedRequestError: it is none.
     """
-    try:
-        if text.lstrip("+-").isascii():
-            return int(text) if text.strip() == text and "_" not in text else int("no number")
-        raise ValueError(text)
-    except ValueError:
-        raise RefusedRequestError(400, f'For input string: "{text}"', "java.lang.NumberFormatException") from None
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise RefusedRequestError(400, f'For input string: "{text}"', "java.lang.NumberFormatException")
+    return int(text)
 
 
 def job_of(call: Call, doing: str = "get the state of") -> JobRecord:

@@ -1,4 +1,4 @@
-"""Bodies of several parts, with the media type of each: a form's text and a file may look alike, as Java writes them."""
+"""Bodies of several parts, with the media type of each: as Java writes them, fields and files look alike."""
 
 from __future__ import annotations
 

@@ -144,9 +144,8 @@ def _result(
     left = state.variables(opened) if opened else None
     variables = {text(name): each for name, each in decode(left).items()} if left is not None else {}
     shown = (job.shown or {}).get("variables", {})
-    variables |= {
-        name: shown[name]["value"] for name in variables if shown.get(name, {}).get("value", "").startswith("ENC(")
-    }
+    hidden = {name: each["value"] for name, each in shown.items() if each["value"].startswith("ENC(")}
+    variables |= {name: value for name, value in hidden.items() if name in variables}
     return {
         "id": {"id": task.number, "readableName": task.name},
         "serializedValue": None if fault is not None else _base64(serialised(value)),
@@ -191,9 +190,8 @@ def task_metadata(call: Call) -> Any:
 def _ended(call: Call) -> TaskRecord:
     _, task, _ = _task(call)
     if task.status in RUNNING:
-        raise RefusedRequestError(
-            404, f"the result of task {task.name} is not available yet", f"{REST}UnknownTaskRestException"
-        )
+        message = f"the result of task {task.name} is not available yet"
+        raise RefusedRequestError(404, message, f"{REST}UnknownTaskRestException")
     return task
 
 

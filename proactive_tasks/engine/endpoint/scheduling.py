@@ -177,7 +177,7 @@ class Scheduling:
     # What somebody may ask of a job
 
     def command(self, number: int, asked: Callable[[JobRun], bool]) -> bool:
-        """Ask something of a job that has not ended; False where nothing came of it. What came of it is written then."""
+        """Ask something of a job; False where nothing came of it. What came of it is written when this returns."""
 
         def carry_out() -> tuple[bool, threading.Event | None]:
             run = self._driver.runs.get(number)
@@ -248,7 +248,7 @@ class Scheduling:
         except StoreError as error:
             log.warning("locks of job %s: %s; they end by themselves", job.number, error)
 
-    def _seal(self, _job: Job, task: Task) -> bytes:
+    def _seal(self, task: Task) -> bytes:
         return self.vault.seal(state.pack(task), PURPOSE)
 
     def _service(self, job: Job) -> dict[str, str]:

@@ -14,8 +14,8 @@ from typing import Any
 from proactive_tasks.engine.task.java import JavaArray, JavaList, JavaMap, JavaSet, text
 
 HEADER = b"\xac\xed\x00\x05"
-NULL, REFERENCE, CLASS, OBJECT, STRING, BLOCK, END, LONG_STRING = (bytes([code]) for code in
-                                                                   (0x70, 0x71, 0x72, 0x73, 0x74, 0x77, 0x78, 0x7C))  # fmt: skip
+CODES = (0x70, 0x71, 0x72, 0x73, 0x74, 0x77, 0x78, 0x7C)
+NULL, REFERENCE, CLASS, OBJECT, STRING, BLOCK, END, LONG_STRING = (bytes([code]) for code in CODES)
 FIRST_HANDLE = 0x7E0000
 WRITES = 1
 """A class's flag: it has a writeObject of its own."""
