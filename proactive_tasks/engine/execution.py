@@ -292,6 +292,7 @@ class JobRun:
         running = self.job.stop(status)
         for task in running:
             task.finished = now
+        self._with.recorder.snapshot(self.job)
         for execution in self.executions:
             if execution.task in running:
                 execution.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -97,26 +98,32 @@ class Recorder(threading.Thread):
     def flushed(self, job: Job) -> threading.Event:
         """An event that is set when all that is known of a job now has been written."""
         done = threading.Event()
+        self.when_written(job, done.set)
+        return done
+
+    def when_written(self, job: Job, then: Callable[[], None]) -> None:
+        """Call something, in this thread, when all that is known of a job now has been written."""
         with self._lock:
             page = self._pages.get(int(job.number))
-            if page:
-                page.written.append(done.set)
-            else:
-                done.set()
+            if page is not None:
+                page.written.append(then)
+        if page is None:
+            then()
         self._news.set()
-        return done
 
     def run(self) -> None:
         """Write whenever there is news, and a sign of life otherwise."""
+        beaten = time.monotonic()
         while not self._end.is_set():
-            news = self._news.wait(HEARTBEAT.total_seconds())
+            self._news.wait(HEARTBEAT.total_seconds())
             self._news.clear()
             self._end.wait(self._delay)
             if self._end.is_set():
                 return
             try:
-                if not news:
+                if time.monotonic() - beaten >= HEARTBEAT.total_seconds():
                     self._jobs.beat()
+                    beaten = time.monotonic()
                 self._write()
             except StoreError as error:  # what was not written is kept; the end tries once more and says so
                 log.warning("records of jobs are not written: %s", error)
@@ -157,7 +164,10 @@ class Recorder(threading.Thread):
             if "finished" in changes and not page:
                 self._pages.pop(number, None)
         for done in written:
-            done()
+            try:
+                done()
+            except Exception:
+                log.exception("the records of jobs go on after a fault")
 
 
 def _record(task: Task, sealed: bytes | None) -> TaskRecord:

@@ -203,12 +203,12 @@ def kill_several(call: Call) -> bool:
 
 def pause(call: Call) -> bool:
     """Let no further task of a job start."""
-    return call.endpoint.scheduling.command(job_of(call, "pause").id, lambda run: run.job.pause())
+    return call.endpoint.scheduling.command(job_of(call, "pause").id, lambda run: run.job.pause(), "JOB_PAUSED")
 
 
 def resume(call: Call) -> bool:
     """Let a paused job go on."""
-    return call.endpoint.scheduling.command(job_of(call, "resume").id, lambda run: run.job.resume())
+    return call.endpoint.scheduling.command(job_of(call, "resume").id, lambda run: run.job.resume(), "JOB_RESUMED")
 
 
 def restart_all(call: Call) -> bool:
@@ -222,7 +222,9 @@ def restart_all(call: Call) -> bool:
                 run.job.mark(task, TaskStatus.PENDING)
         return bool(found)
 
-    return call.endpoint.scheduling.command(job_of(call, "restart in-error tasks of").id, restart)
+    return call.endpoint.scheduling.command(
+        job_of(call, "restart in-error tasks of").id, restart, "JOB_RESTARTED_FROM_ERROR"
+    )
 
 
 def set_priority(call: Call) -> None:

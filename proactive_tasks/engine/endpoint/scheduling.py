@@ -71,6 +71,7 @@ class Scheduling:
         self.system: dict[str, str] = {}  # variables that every task gets: where the endpoint is reached
         self._store, self._sessions, self._events = store, sessions, events
         self._recorder = Recorder(self.records, delay_s=DELAY_S, seal=self._seal)
+        events.follow(self.records, self._recorder)
         self._tokens: dict[str, str] = {}
         self._on_end: dict[int, threading.Event] = {}
         self._driver = Driver(
@@ -176,7 +177,7 @@ class Scheduling:
 
     # What somebody may ask of a job
 
-    def command(self, number: int, asked: Callable[[JobRun], bool]) -> bool:
+    def command(self, number: int, asked: Callable[[JobRun], bool], event: str = "") -> bool:
         """Ask something of a job; False where nothing came of it. What came of it is written when this returns."""
 
         def carry_out() -> tuple[bool, threading.Event | None]:
@@ -184,6 +185,8 @@ class Scheduling:
             if run is None or not asked(run):
                 return False, None
             run.touch()
+            if event:
+                self._events.job_changed(run.job, event)
             return True, self._recorder.flushed(run.job)
 
         done, written = self._driver.call(carry_out).result(COMMAND_S)

@@ -75,7 +75,6 @@ def serve(
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_S,
-            ws="websockets-sansio",
         )
         scheduling.start()
         try:
