@@ -129,9 +129,10 @@ class JobRun:
         task.not_before = None
         task.progress = 0
         task.started, task.finished = datetime.now(UTC), None
-        task.node = node
+        task.node, task.node_source = node, self._with.nodes.source_of(node)
         root = self._folder() / f"{task.number}-{next(self._folders)}"
         root.mkdir()
+        (root / "nodes").write_text(f"{node}\n", "utf-8")
         around = self._with
         specification = specify(self.job, task, root, around.credentials(self.job), around.service(self.job))
         # a task that is killed leaves the variables that it came with

@@ -74,6 +74,7 @@ class Task:
     finished: datetime | None = None
     suspended: datetime | None = None  # since when it waits for somebody
     node: str = ""  # where it runs or ran last
+    node_source: str = ""
     progress: int = 0
     error: str | None = None
     value: Any = None  # encoded
@@ -381,6 +382,8 @@ def system_variables(job: Job, task: Task) -> dict[str, Any]:
         "PA_NODESNUMBER": 1,
         "PA_NODE_NAME": task.node.rpartition("/")[2],
         "PA_NODE_URL": task.node,
+        "PA_NODE_HOST": "localhost",
+        "PA_NODE_SOURCE": task.node_source,
         "PA_USER": job.user,
         **job.system,
     }

@@ -16,6 +16,9 @@ class Nodes(Protocol):
     def give_back(self, node: str) -> None:
         """A task has left its node."""
 
+    def source_of(self, node: str) -> str:
+        """The node source that a node is of."""
+
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Have it told when a node may have become free; answers how to end that."""
 
@@ -43,6 +46,10 @@ class Slots:
             watchers = list(self._watchers)
         for changed in watchers:
             changed()
+
+    def source_of(self, node: str) -> str:
+        """The one there is: a slot's name."""
+        return node
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Tell of slots that become free."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proactive_tasks.store.location import space
+from proactive_tasks.store.location import space, state_directory
 
 from .job import system_variables
 from .process import interpreter
@@ -25,6 +25,8 @@ SPACES = {
     "inputspace": "user",
     "outputspace": "user",
 }
+SHOWN_SPACES = ("localspace", "cachespace", "userspace", "globalspace")
+"""Spaces that are variables as well."""
 
 
 def specify(
@@ -37,8 +39,14 @@ def specify(
     spec = task.spec
     local = root / "local"
     progress = root / "progress"
-    system = {**system_variables(job, task), "PA_TASK_PROGRESS_FILE": str(progress)}
-    variables = job.initial_variables(task, system)
+    places = {"localspace": str(local), **{name: str(space(folder)) for name, folder in SPACES.items()}}
+    system = {
+        **system_variables(job, task),
+        "PA_TASK_PROGRESS_FILE": str(progress),
+        "PA_NODESFILE": str(root / "nodes"),
+        "PA_SCHEDULER_HOME": str(state_directory()),
+    }
+    variables = job.initial_variables(task, {**system, **{name: places[name] for name in SHOWN_SPACES}})
     known = {**{str(key): text(value) for key, value in variables.items()}, "LOCALSPACE": str(local)}
     generic = {**job.workflow.generic, **spec.generic}
     generic = {substitute(key, known): substitute(value, known) for key, value in generic.items()}
@@ -65,7 +73,7 @@ def specify(
             "progress": str(progress),
             "service": dict(service) if service else None,
             "node": task.node,
-            "spaces": {"localspace": str(local), **{name: str(space(folder)) for name, folder in SPACES.items()}},
+            "spaces": places,
         },
     }
 
