@@ -15,7 +15,7 @@ from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.spec import load_spec, site_spec
 from proactive_tasks.scheduler.context import PASSPHRASE, VAULT_KEY, Context, passphrase_of
 from proactive_tasks.store import Store
-from proactive_tasks.store.jobs import INTERRUPTED, Jobs
+from proactive_tasks.store.dead import free_dead_jobs
 
 if TYPE_CHECKING:
     from proactive_tasks.engine.process import ForkServer
@@ -103,18 +103,6 @@ def _providers(variables: dict[str, str]) -> set[str]:
     """The providers that a workflow will have to do with because of its variables."""
     named = {site.provider for site in load_spec(variables["SPEC"]).sites} if "SPEC" in variables else set()
     return named | ({variables["PROVIDER"]} if "PROVIDER" in variables else set())
-
-
-def free_dead_jobs(store: Store) -> None:
-    """Free the locks of jobs that ended or whose engine was killed, so that the next run need not wait for them.
-
-    A task that is killed, by Ctrl-C for one, lets go of nothing.
-    """
-    owners = store.lease_owners()
-    for job in Jobs(store).jobs() if owners else ():
-        owner = f"job {job.id}"
-        if owner in owners and (job.finished is not None or job.status == INTERRUPTED):
-            store.free_leases(owner)
 
 
 def deploy(store: Store, server: ForkServer, text: str, *, prune: bool) -> Outcome:

@@ -13,7 +13,7 @@ from proactive_tasks.clouds.prices import Cost, Prices, cost
 from proactive_tasks.clouds.prices import load as load_prices
 from proactive_tasks.clouds.provider import Change
 from proactive_tasks.console.costs import costs_json, costs_table
-from proactive_tasks.console.operations import context, free_dead_jobs
+from proactive_tasks.console.operations import context
 from proactive_tasks.overlay.errors import InputError, OverlayError
 from proactive_tasks.overlay.model import Site
 from proactive_tasks.overlay.plan import Action
@@ -21,6 +21,7 @@ from proactive_tasks.overlay.spec import OverlaySpec, load_spec
 from proactive_tasks.reports.tables import render, table
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
+from proactive_tasks.store.dead import free_dead_jobs
 
 KEY_TO_COME = "ssh-ed25519 (made by the deployment)"
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from proactive_tasks.console import operations
 from proactive_tasks.gateway.access import ensure_key
 from proactive_tasks.lab import labs
 from proactive_tasks.overlay.model import SiteState
 from proactive_tasks.store import Store
 from proactive_tasks.store.base import now
+from proactive_tasks.store.dead import free_dead_jobs
 from proactive_tasks.store.jobs import Jobs
 from proactive_tasks.store.location import default_store_url
 from tests.console.conftest import PASSPHRASE, SPEC, Cli
@@ -395,7 +395,7 @@ def test_the_locks_of_a_job_that_was_killed_are_free_for_the_next(overlay: str) 
         killed, running = (Jobs(store).create("Deploy_Overlay", "file", {}) for _ in range(2))
         Jobs(store).write(killed, {"status": "KILLED", "finished": now()}, [], [], [])
         with store.lease("a", f"job {killed}", ttl_s=600), store.lease("b", f"job {running}", ttl_s=600):
-            operations.free_dead_jobs(store)
+            free_dead_jobs(store)
             assert store.lease_owners() == {f"job {running}"}
 
 

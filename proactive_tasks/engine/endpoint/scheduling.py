@@ -17,6 +17,7 @@ from proactive_tasks.engine.job import PRIORITIES, Job, Task
 from proactive_tasks.engine.records import Recorder
 from proactive_tasks.engine.workflow import RefusedError, Variable, Workflow
 from proactive_tasks.overlay.errors import SecretError, StoreError
+from proactive_tasks.store.dead import free_dead_jobs
 from proactive_tasks.store.endpoint_credentials import Credentials
 from proactive_tasks.store.endpoint_jobs import EndpointJobs
 
@@ -86,6 +87,7 @@ class Scheduling:
 
     def start(self) -> None:
         """Carry on what is there, and take jobs."""
+        free_dead_jobs(self._store)
         for record in self.records.adopt():
             self._store.free_leases(f"job {record.id}")  # of the tasks that died with the endpoint before
             self._carry_on(record)
