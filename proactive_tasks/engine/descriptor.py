@@ -72,7 +72,7 @@ def read(source: Path | bytes, variables: Mapping[str, str] | None = None) -> Wo
                 source = file.read(SIZE_LIMIT + 1)
         except OSError as error:
             raise RefusedError(f"{error.filename}: {error.strerror}; name a readable workflow file") from error
-    job = _parse(source)
+    job = parse(source)
     schema.validate(job, source)
     return _Reader(job, dict(variables or {})).workflow()
 
@@ -88,7 +88,12 @@ def check(workflow: Workflow, credentials: Collection[str] = (), services: Colle
     check_names(workflow, services)
 
 
-def _parse(source: bytes) -> etree._Element:
+def parse(source: bytes) -> etree._Element:
+    """The document, without what could make reading it dangerous.
+
+    Raises:
+        RefusedError: it is too large, not XML, or has a document type declaration.
+    """
     if len(source) > SIZE_LIMIT:
         raise RefusedError(f"the workflow is larger than {SIZE_LIMIT // 1_000_000} MB; give tasks their data in files")
     parser = etree.XMLParser(
@@ -101,6 +106,11 @@ def _parse(source: bytes) -> etree._Element:
     if cast("str", root.getroottree().docinfo.doctype):  # type: ignore[union-attr]  # the stubs lack it
         raise RefusedError("At [tag:job] : a document type declaration is not accepted; take <!DOCTYPE ...> out")
     return root
+
+
+def read(job: etree._Element) -> Workflow:
+    """The records of a document that the schema allows, its variables with the values that it gives them."""
+    return _Reader(job, {}).workflow()
 
 
 class _Reader:

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import (
     Store,
-    jobs,  # noqa: F401 - defines tables
+    catalog,  # noqa: F401 - defines tables
+    jobs,  # noqa: F401
 )
 from proactive_tasks.store.base import Base, Moment
 from proactive_tasks.store.database import head
