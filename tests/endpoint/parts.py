@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
-from proactive_tasks.engine.endpoint import answers, catalog_routes
+from proactive_tasks.engine.endpoint import answers, catalog_routes, resource_routes
 from proactive_tasks.engine.endpoint.catalog_rules import User
 from proactive_tasks.engine.endpoint.catalog_store import Catalog
 from proactive_tasks.engine.endpoint.sessions import Sessions
@@ -58,10 +58,16 @@ class Server:
 @contextlib.contextmanager
 def serve_parts(folder: Path, resources: Any = None) -> Iterator[Server]:
     """Serve the parts from this process until the block ends."""
-    with pytest.MonkeyPatch.context() as patch, Database.open(f"sqlite:///{folder}/store.db") as database:
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        # the resource manager needs no store, and making one takes a second
+        database = None if resources else stack.enter_context(Database.open(f"sqlite:///{folder}/store.db"))
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         endpoint = SimpleNamespace(store=database, sessions=Sessions({"admin": PASSWORD}), resources=resources)
-        routes = [Mount("/catalog", routes=catalog_routes.routes(endpoint))]
+        routes = [
+            Mount("/rest", routes=resource_routes.routes(endpoint)),
+            Mount("/catalog", routes=catalog_routes.routes(endpoint)),
+        ]
         application = Starlette(
             routes=routes,
             exception_handlers={

@@ -31,9 +31,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "catalog_revision",
-        sa.Column(
-            "object_id", sa.Integer, sa.ForeignKey("catalog_object.id", ondelete="CASCADE"), primary_key=True
-        ),
+        sa.Column("object_id", sa.Integer, sa.ForeignKey("catalog_object.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("committed", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("message", sa.String(255), nullable=False),
         sa.Column("username", sa.Text, nullable=False),
