@@ -108,7 +108,7 @@ def parse(source: bytes) -> etree._Element:
     return root
 
 
-def read(job: etree._Element) -> Workflow:
+def records(job: etree._Element) -> Workflow:
     """The records of a document that the schema allows, its variables with the values that it gives them."""
     return _Reader(job, {}).workflow()
 

@@ -85,7 +85,7 @@ def check(source: bytes) -> None:
     try:
         job = descriptor.parse(source)
         schema.validate(job, source)
-        workflow = descriptor.read(_skeleton(job))
+        workflow = descriptor.records(_skeleton(job))
         for variables in (workflow.variables, *(task.variables for task in workflow.tasks.values())):
             _leave_to_scheduler(variables)
         models.check(workflow, _Everything())
