@@ -76,6 +76,8 @@ def _sources(top: Path) -> Iterable[tuple[str, bytes]]:
             yield path.relative_to(top).as_posix(), path.read_bytes()
     for path in sorted((top / "workflows").glob("*.xml")):
         yield f"{PACKAGE}/workflows/{path.name}", path.read_bytes()
+    for path in sorted((top / "catalog").glob("*.groovy")):  # the embedded engine knows the nodes' script by its text
+        yield f"{PACKAGE}/catalog/{path.name}", path.read_bytes()
 
 
 def _metadata(project: dict[str, Any]) -> str:

@@ -10,11 +10,12 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from tests.scheduler.wheels import wheel
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "catalog" / "overlay_environment.groovy"
@@ -44,21 +45,6 @@ def prepared(local: Path, *nodes: list[str], **environment: str) -> list[str]:
     )
     assert found.returncode == 0, found.stderr
     return [line for line in found.stdout.splitlines() if line.startswith(("OK", "FAILED"))]
-
-
-def wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> Path:
-    """A wheel as pip takes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    information = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nProvides-Extra: postgresql\n"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-        archive.writestr(f"{information}/METADATA", metadata)
-        archive.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{information}/RECORD", "".join(f"{file},,\n" for file in files))
-    return path
 
 
 @pytest.fixture
