@@ -50,14 +50,22 @@ def _run(*command: str | Path, user: str) -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """A running PostgreSQL; its URL, to which a database's name is to be appended as `dbname`."""
+def cluster(password: str = "") -> Iterator[str]:
+    """A running PostgreSQL; its URL, to which a database's name is to be appended as `dbname`.
+
+    With a password, every connection has to show it.
+    """
     bin_, user = _binaries(), "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short
     data = home / "data"
     try:
         shutil.chown(home, user)
-        _run(bin_ / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", user=user)
+        words: list[str | Path] = ["-A", "trust"]
+        if password:
+            (home / "password").write_text(password)
+            shutil.chown(home / "password", user)
+            words = ["-A", "scram-sha-256", "--pwfile", home / "password"]
+        _run(bin_ / "initdb", "-D", data, "-U", "postgres", *words, "-E", "UTF8", "--no-sync", user=user)
         settings = f"-k {home} -c listen_addresses= -c fsync=off -c max_connections=120 -c shared_buffers=16MB"
         _run(bin_ / "pg_ctl", "-D", data, "-l", home / "log", "-o", settings, "-w", "start", user=user)
         try:

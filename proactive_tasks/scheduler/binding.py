@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from proactive_tasks.clouds.credentials import provide
-from proactive_tasks.overlay.errors import InputError, OverlayError, StoreUnavailableError
+from proactive_tasks.overlay.errors import InputError, OverlayError, SchedulerError, StoreUnavailableError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler import EMBEDDED
 from proactive_tasks.scheduler.context import PASSPHRASE, VAULT_KEY, Context, passphrase_of
@@ -133,8 +133,12 @@ def _scheduler(bindings: Mapping[str, Any], patience_s: float | None = None) -> 
         raise InputError("this task asks the scheduler that runs it, and none does: submit its workflow to one")
     from proactive_tasks.scheduler.client import Scheduler
 
-    api.connect()
-    return Scheduler(url.removesuffix("/").removesuffix("/rest"), session=str(api.getSession()), patience_s=patience_s)
+    try:
+        api.connect()
+        session = str(api.getSession())
+    except Exception as error:  # whatever Java's side throws comes as a class of py4j's
+        raise SchedulerError(f"{url}: no session for this task: {' '.join(str(error).split())[:200]}") from error
+    return Scheduler(url.removesuffix("/").removesuffix("/rest"), session=session, patience_s=patience_s)
 
 
 def _store_url(bindings: Mapping[str, Any]) -> str:

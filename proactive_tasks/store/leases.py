@@ -18,7 +18,7 @@ from proactive_tasks.store.tables import LeaseRow
 
 POLL_S = 0.1
 
-ASK_S = (0.5, 5.0)
+ASK_S = (3.0, 10.0)
 """How long a holder is waited for before it is asked after, and how long until it is asked after again."""
 
 log = logging.getLogger(__name__)

@@ -25,6 +25,11 @@ from proactive_tasks.store.jobs import Jobs
 HERE, THERE = "http://pro:8080/rest", "http://other:8080/rest"
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proactive_tasks.store.leases.ASK_S", (0.2, 5.0))
+
+
 @contextmanager
 def left_by(store: Store, owner: str, name: str = "gateway/presto/a") -> Iterator[Any]:
     """A lock that a killed task holds: nobody renews it, and it would last for ten minutes."""
