@@ -199,7 +199,7 @@ def test_a_canceled_job_names_the_task_that_failed_and_not_those_that_followed(
 @pytest.mark.parametrize(
     ("log", "cause"),
     [
-        ("Traceback (most recent call last):\n  File x\nKeyError: 1\nFailed to execute task: x\n", "KeyError: 1"),
+        ("Traceback (most recent call last):\n  File x\n    raise\nKeyError: 1\nFailed to execute: x\n", "KeyError: 1"),
         ("giving up\nFailed to execute task: code 3\n\tat org.ow2.x(Y.java:1)\norg.ow2.proactive.X: y\n", "giving up"),
         ("Plan: first\nPlan: second\nTraceback (most recent call last):\n  x\nKeyError\n", "second"),
         ("", "Failed to execute task: Python process execution has failed with exit code 1"),
