@@ -79,6 +79,7 @@ class Scheduler:
             verify=verify,
             patience_s=patience_s,
         )
+        self._beside = self._rest
         self.catalog = self._catalog(catalog_url, verify, patience_s)
         self.resources = ResourceManager(self._rest)
         self._spaces = DataSpaces(self._rest)
@@ -90,14 +91,14 @@ class Scheduler:
         server = url.rstrip("/").removesuffix(path) if path else url.rstrip("/")
         if server == self._rest.url:
             return Catalog(self._rest, path)
-        beside = Rest(
+        self._beside = Rest(
             server,
             login=lambda _, ended: self._rest.session_after(ended) if ended else self._rest.session,
             borrowed=True,
             verify=verify,
             patience_s=patience_s,
         )
-        return Catalog(beside, path)
+        return Catalog(self._beside, path)
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +108,7 @@ class Scheduler:
 
     def close(self) -> None:
         """End the session, if it was opened here."""
+        self._beside.close()
         self._rest.close()
 
     @property
