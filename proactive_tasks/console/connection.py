@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,10 +61,11 @@ def connect(
 
     if ca_file and insecure:
         raise SchedulerInputError("--ca-file and --insecure: one verifies, the other does not; choose one")
+    user, url = user or DEFAULT_USER, url or DEFAULT_URL
     return Scheduler(
-        url or DEFAULT_URL,
-        user=user or DEFAULT_USER,
-        password=lambda: password_of(user or DEFAULT_USER, url or DEFAULT_URL),
+        url,
+        user=user,
+        password=cache(lambda: password_of(user, url)),  # asked once, though a session may have to be renewed
         credentials=credentials_file,
         verify=ca_file or not insecure,
         catalog_url=catalog_url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ def submit(
 
     Exit code: 0 done (with --wait: the job FINISHED and no task failed), 1 failed, 2 bad input, 130 interrupted.
     """
+    if not math.isfinite(deadline):
+        raise InputError(f"--deadline {deadline}: is no time; give it in s, e.g. --deadline 600")
     order = Order(
         workflow,
         bucket,
@@ -162,7 +165,7 @@ def assignments(words: Sequence[str], option: str = "-v") -> dict[str, str]:
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or not re.fullmatch(r"[^\W\d][\w.-]*", name):
+        if not equals or not re.fullmatch(r"[^\W\d][\w.:-]*", name):
             raise InputError(f"{option} {word[:60]!r}: write NAME=VALUE, e.g. {option} DRY_RUN=true")
         if value.startswith("@@"):
             value = value[1:]

@@ -76,7 +76,7 @@ class Catalog:
 
     def buckets(self) -> list[Bucket]:
         """The buckets that the user may see."""
-        return [_bucket(each) for each in self._rest.json("GET", f"{self._base}/buckets")]
+        return self._rest.read(lambda found: [_bucket(each) for each in found], "GET", f"{self._base}/buckets")
 
     def create_bucket(self, name: str, owner: str = "") -> Bucket:
         """Make a bucket, by itself for everyone (`GROUP:public-objects`).
@@ -85,7 +85,7 @@ class Catalog:
             SchedulerInputError: the name is no bucket's, there is one (status 409), or the owner is not allowed (403).
         """
         params = {"name": name, **({"owner": owner} if owner else {})}
-        return _bucket(self._rest.json("POST", f"{self._base}/buckets", params=params))
+        return self._rest.read(_bucket, "POST", f"{self._base}/buckets", params=params)
 
     def remove_bucket(self, name: str) -> None:
         """Remove an empty bucket."""
@@ -93,8 +93,8 @@ class Catalog:
 
     def objects(self, bucket: str, kind: str = "") -> list[CatalogObject]:
         """The last revisions of all objects; `kind` is a prefix, or several apart by commas."""
-        found = self._rest.json("GET", f"{self._bucket(bucket)}/resources", params={"kind": kind} if kind else None)
-        return [CatalogObject.of(each) for each in found]
+        params = {"kind": kind} if kind else None
+        return self._rest.read(_objects, "GET", f"{self._bucket(bucket)}/resources", params=params)
 
     def object(self, bucket: str, name: str) -> CatalogObject:
         """The last revision of an object.
@@ -102,7 +102,7 @@ class Catalog:
         Raises:
             SchedulerInputError: there is none (status 404).
         """
-        return CatalogObject.of(self._rest.json("GET", self._object(bucket, name)))
+        return self._rest.read(CatalogObject.of, "GET", self._object(bucket, name))
 
     def raw(self, bucket: str, name: str, revision: int = 0) -> bytes:
         """The content of an object's last revision, or of the one named."""
@@ -111,7 +111,7 @@ class Catalog:
 
     def revisions(self, bucket: str, name: str) -> list[CatalogObject]:
         """All revisions, the newest first."""
-        return [CatalogObject.of(each) for each in self._rest.json("GET", f"{self._object(bucket, name)}/revisions")]
+        return self._rest.read(_objects, "GET", f"{self._object(bucket, name)}/revisions")
 
     def add(
         self,
@@ -137,13 +137,13 @@ class Catalog:
             "objectContentType": content_type,
             "projectName": project,
         }
-        answer = self._rest.json(
+        return self._rest.read(
+            _only,
             "POST",
             f"{self._bucket(bucket)}/resources",
             params=params | ({"tags": tags} if tags else {}),
             files=[("file", (file_name or _file_name(name, content_type), content, content_type))],
         )
-        return CatalogObject.of(_only(answer, name))
 
     def revise(
         self,
@@ -158,13 +158,13 @@ class Catalog:
     ) -> CatalogObject:
         """Add a revision to an object; its kind, content type and extension stay."""
         params = {"commitMessage": message, "projectName": project}
-        answer = self._rest.json(
+        return self._rest.read(
+            CatalogObject.of,
             "POST",
             f"{self._object(bucket, name)}/revisions",
             params=params | ({"tags": tags} if tags else {}),
             files=[("file", (file_name or _file_name(name, content_type), content, content_type))],
         )
-        return CatalogObject.of(answer)
 
     def remove(self, bucket: str, name: str) -> None:
         """Remove an object with all its revisions."""
@@ -179,10 +179,10 @@ class Catalog:
         """
         path = f"{self._bucket(bucket)}/resources/import"
         try:
-            answer = self._rest.json("POST", path, files=[("file", ("package.zip", archive, "application/zip"))])
+            files = [("file", ("package.zip", archive, "application/zip"))]
+            return self._rest.read(lambda answer: _objects(answer["object"]), "POST", path, files=files)
         except SchedulerError as error:
             raise self._explained(error) from error
-        return [CatalogObject.of(each) for each in answer["object"]]
 
     def export(self, bucket: str, names: Sequence[str] = ()) -> bytes:
         """Objects of a bucket, all or those named, as an archive that `import_archive` takes."""
@@ -220,11 +220,13 @@ def _bucket(values: Mapping[str, Any]) -> Bucket:
     )
 
 
-def _only(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: list[Mapping[str, Any]] = answer["object"]
-    if len(found) != 1:
-        raise SchedulerError(f"catalog object {name}: {len(found)} objects were made of it; look into the bucket")
-    return found[0]
+def _objects(found: Sequence[Mapping[str, Any]]) -> list[CatalogObject]:
+    return [CatalogObject.of(each) for each in found]
+
+
+def _only(answer: Mapping[str, Any]) -> CatalogObject:
+    (made,) = answer["object"]
+    return CatalogObject.of(made)
 
 
 def _file_name(name: str, content_type: str) -> str:

@@ -126,7 +126,7 @@ class Scheduler:
 
     def version(self) -> dict[str, str]:
         """The versions of `scheduler` and `rest`; needs no session."""
-        return {str(k): str(v) for k, v in self._rest.json("GET", "/rest/scheduler/version", anonymous=True).items()}
+        return self._rest.read(_texts, "GET", "/rest/scheduler/version", anonymous=True)
 
     # Submission
 
@@ -142,8 +142,7 @@ class Scheduler:
             ("file", ("workflow.xml", source, XML)),
             ("variables", (None, json.dumps(dict(variables)), "application/json")),
         ]
-        answer = self._rest.json("POST", "/rest/scheduler/submit", params=dict(generic), files=files)
-        return int(answer["id"])
+        return self._rest.read(_id, "POST", "/rest/scheduler/submit", params=dict(generic), files=files)
 
     def submit_from_catalog(
         self, bucket: str, name: str, variables: Mapping[str, str] = {}, generic: Mapping[str, str] = {}
@@ -154,14 +153,14 @@ class Scheduler:
             SchedulerInputError: there is none, or it is refused.
         """
         check_variables(variables)
-        answer = self._rest.json(
+        return self._rest.read(
+            _id,
             "POST",
             "/rest/scheduler/jobs/body",
             headers={"link": self.catalog.link(bucket, name)},
             params=dict(generic),
             body=dict(variables),
         )
-        return int(answer["id"])
 
     def validate(self, source: bytes, variables: Mapping[str, str] = {}) -> Validation:
         """Ask what the scheduler thinks of a workflow's XML, without submitting it."""
@@ -170,7 +169,7 @@ class Scheduler:
         path, text = filled(source, variables)
         files = [("file", ("workflow.xml", text, XML))]
         route = f"/rest/scheduler/validate{path}"
-        return Validation.of(self._rest.json("POST", route, files=files, repeatable=True))
+        return self._rest.read(Validation.of, "POST", route, files=files, repeatable=True)
 
     def validate_from_catalog(self, bucket: str, name: str, variables: Mapping[str, str] = {}) -> Validation:
         """The same of a workflow of the catalog."""
@@ -184,24 +183,23 @@ class Scheduler:
         Raises:
             SchedulerInputError: it is unknown, or another user's.
         """
-        return JobInfo.of(self._rest.json("GET", f"{_job(job)}/info"))
+        return self._rest.read(JobInfo.of, "GET", f"{_job(job)}/info")
 
     def jobs(self, limit: int = 20) -> list[JobInfo]:
         """The last jobs: first those that are not over, then by number from the newest."""
-        found = self._rest.json("GET", "/rest/scheduler/jobsinfo", params={"index": "0", "limit": str(limit)})
-        return [JobInfo.of(each["jobInfo"]) for each in found["list"][:limit]]
+        params = {"index": "0", "limit": str(limit)}
+        return self._rest.read(_jobs, "GET", "/rest/scheduler/jobsinfo", params=params)[:limit]
 
     def tasks(self, job: int) -> list[TaskInfo]:
         """The tasks of a job, replicas and iterations among them, in the order in which they were made."""
-        found = self._rest.json("GET", f"{_job(job)}/taskstates")
-        listed = list(found["list"])
-        while len(listed) < found["size"]:  # a server shows a page at a time
+        total, listed = self._rest.read(_page, "GET", f"{_job(job)}/taskstates")
+        while len(listed) < total:  # a server shows a page at a time
             params = {"offset": str(len(listed)), "limit": "100"}
-            page = self._rest.json("GET", f"{_job(job)}/taskstates/paginated", params=params)["list"]
+            _, page = self._rest.read(_page, "GET", f"{_job(job)}/taskstates/paginated", params=params)
             if not page:
                 break
             listed += page
-        return sorted((TaskInfo.of(each) for each in listed), key=lambda task: task.id)
+        return sorted(listed, key=lambda task: task.id)
 
     def wait(self, job: int, *, deadline_s: float, on_change: Watcher | None = None) -> JobInfo:
         """Wait until a job is over, or stuck until somebody helps it.
@@ -272,8 +270,8 @@ class Scheduler:
         path, params = f"/rest/scheduler/job/{int(job)}/signals", {"signal": name}
         if variables is None:
             headers = {"Content-Type": "application/octet-stream"}
-            return list(self._rest.json("POST", path, params=params, headers=headers, content=b""))
-        return list(self._rest.json("POST", path, params=params, body=dict(variables)))
+            return self._rest.read(_list, "POST", path, params=params, headers=headers, content=b"")
+        return self._rest.read(_list, "POST", path, params=params, body=dict(variables))
 
     # Results and logs
 
@@ -284,7 +282,7 @@ class Scheduler:
 
     def values(self, job: int) -> dict[str, str]:
         """The results of all tasks that have one, by their names, as text."""
-        return _texts(self._rest.json("GET", f"{_job(job)}/result/value"))
+        return self._rest.read(_texts, "GET", f"{_job(job)}/result/value")
 
     def download(self, job: int, task: str) -> Download:
         """A task's result as the document that it is."""
@@ -294,15 +292,15 @@ class Scheduler:
 
     def metadata(self, job: int, task: str) -> dict[str, str]:
         """What a task said of its result, e.g. `file.name` and `content.type`."""
-        return _texts(self._rest.json("GET", f"{_task(job, task)}/result/metadata"))
+        return self._rest.read(_texts, "GET", f"{_task(job, task)}/result/metadata")
 
     def result_map(self, job: int) -> dict[str, str]:
         """The result map of a job, all values as text."""
-        return _texts(self._rest.json("GET", f"{_job(job)}/resultmap"))
+        return self._rest.read(_texts, "GET", f"{_job(job)}/resultmap")
 
     def precious(self, job: int) -> list[str]:
         """The tasks whose results are to be kept."""
-        return list(self._rest.json("GET", f"{_job(job)}/tasks/results/precious/metadata") or ())
+        return self._rest.read(_list, "GET", f"{_job(job)}/tasks/results/precious/metadata")
 
     def log(self, job: int, task: str | None = None) -> str:
         """What the tasks of a job printed, or one of them, as far as they ended."""
@@ -316,7 +314,7 @@ class Scheduler:
 
     def credentials(self) -> list[str]:
         """The keys that are set; the values are never told."""
-        return sorted(str(key) for key in self._rest.json("GET", "/rest/scheduler/credentials/"))
+        return sorted(self._rest.read(_list, "GET", "/rest/scheduler/credentials/"))
 
     def put_credential(self, key: str, value: str) -> None:
         """Set a credential that the user's tasks find by its key."""
@@ -374,7 +372,7 @@ class Scheduler:
             if not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
                 raise  # it never came to a log-in
             raise SchedulerInputError(
-                f"{rest.url}: {who} cannot log in: {error.said}", error.status, error.said
+                f"{rest.url}: {who} cannot log in: {error.said or error}", error.status, error.said
             ) from error
 
 
@@ -390,6 +388,23 @@ def _key(key: str) -> str:
     if not key.strip() or any(ord(letter) < 32 for letter in key):
         raise SchedulerInputError(f"credential key {key!r}: is none; use letters, digits and _")
     return segment(key)
+
+
+def _id(values: Any) -> int:
+    return int(values["id"])
+
+
+def _jobs(values: Any) -> list[JobInfo]:
+    return [JobInfo.of(each["jobInfo"]) for each in values["list"]]
+
+
+def _page(values: Any) -> tuple[int, list[TaskInfo]]:
+    """How many tasks there are, and those told of."""
+    return int(values["size"]), [TaskInfo.of(each) for each in values["list"]]
+
+
+def _list(values: Any) -> list[str]:
+    return [str(each) for each in values or ()]
 
 
 def _texts(values: Any) -> dict[str, str]:

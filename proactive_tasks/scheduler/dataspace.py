@@ -41,8 +41,11 @@ class DataSpaces:
 
     def list(self, space: str, path: str = "") -> list[str]:
         """The files and folders of a folder."""
-        answer = self._found("GET", space, path, params={"comp": "list"}).json()
-        return sorted(str(each) for each in answer["fullListing"])
+        answer = self._found("GET", space, path, params={"comp": "list"})
+        try:
+            return sorted(str(each) for each in answer.json()["fullListing"])
+        except (ValueError, LookupError, TypeError):
+            raise SchedulerInputError(f"{space} space: {path or '/'} is no folder; name one") from None
 
     def remove(self, space: str, path: str) -> None:
         """Remove a file."""
@@ -63,4 +66,4 @@ def _path(space: str, path: str) -> str:
     parts = path.strip("/").split("/")
     if any(part in {".", ".."} for part in parts) or "" in parts[:-1]:
         raise SchedulerInputError(f"data space path {path!r}: leaves the space; write it from the space's root")
-    return f"/rest/data/{space}/{quote(path.strip('/'), safe='/')}".rstrip("/")
+    return f"/rest/data/{space}/{quote(path.strip('/'), safe='/')}"  # the root of a space ends with the slash

@@ -38,8 +38,8 @@ class Declared:
     ours: bool
 
     def unknown(self, given: Collection[str]) -> list[str]:
-        """Variables that it does not declare; a scheduler takes them without a word."""
-        return [name for name in given if name not in self.variables]
+        """Variables that it does not declare, but for those of a task (TASK:NAME); a scheduler takes any."""
+        return [name for name in given if name not in self.variables and ":" not in name]
 
     def missing(self, given: Mapping[str, str], keys: Collection[str]) -> list[str]:
         """What its tasks will look for and not find among the credentials, each as a line for people."""

@@ -24,15 +24,15 @@ class ResourceManager:
         A counter of -1, or one greater than the newest, gives everything: it is a state and not a log.
         """
         headers = {"clientCounter": str(counter)}
-        return dict(self._rest.json("GET", "/rest/rm/monitoring", headers=headers))
+        return self._rest.read(dict, "GET", "/rest/rm/monitoring", headers=headers)
 
     def monitoring_full(self) -> dict[str, Any]:
         """All node sources and nodes that are there: `nodeSource` and `nodesEvents`."""
-        return dict(self._rest.json("GET", "/rest/rm/monitoring/full"))
+        return self._rest.read(dict, "GET", "/rest/rm/monitoring/full")
 
     def node_sources(self) -> list[dict[str, Any]]:
         """The node sources, each as in the feed."""
-        return list(self._rest.json("GET", "/rest/rm/nodesource"))
+        return self._rest.read(list, "GET", "/rest/rm/nodesource")
 
     def create_node_source(
         self,
@@ -103,7 +103,7 @@ class ResourceManager:
 
     def topology(self) -> dict[str, Any]:
         """Hosts of the nodes, and distances between them where they are known."""
-        return dict(self._rest.json("GET", "/rest/rm/topology"))
+        return self._rest.read(dict, "GET", "/rest/rm/topology")
 
     def tokens(self) -> list[str]:
         """The tokens that nodes have."""

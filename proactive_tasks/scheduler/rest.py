@@ -13,7 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -43,6 +43,8 @@ BUSY = {502, 503, 504}
 
 UNKNOWN = ("UnknownJobRestException", "UnknownTaskRestException", "SignalApiException")
 """Errors in what was asked that the server answers with 500."""
+
+T = TypeVar("T")
 
 File = tuple[str | None, bytes | str, str]
 
@@ -120,6 +122,21 @@ class Rest:
                     return ""
                 self._session, self._own = self._login(self, ended), not self._borrowed
             return self._session
+
+    def read(self, convert: Callable[[Any], T], method: str, path: str, **options: Any) -> T:
+        """What the answer's JSON means.
+
+        Raises:
+            SchedulerError: as `call`; or it has not the shape that `convert` reads.
+        """
+        found = self.json(method, path, **options)
+        try:
+            return convert(found)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise SchedulerError(
+                f"{method} {self.url}{path}: answered in a shape that this client does not know "
+                f"({type(error).__name__}: {error}); {self._version()}"
+            ) from error
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """The answer as JSON; None for an empty one."""
@@ -257,6 +274,8 @@ class Rest:
             raise SchedulerInputError(
                 f"{where}: {said or 'no session'}; the session has ended: log in again", status, said
             )
+        if status == requests.codes.not_found and "html" in _kind(answer):
+            raise SchedulerInputError(f"{where}: a page and no scheduler answers there; is the URL right?", status)
         if status in BUSY:
             raise SchedulerUnreachableError(f"{where}: HTTP {status} {said}".rstrip(), status)
         if status in BEYOND_INPUT and not kind.endswith(UNKNOWN):

@@ -401,6 +401,7 @@ def test_a_list_of_credentials_that_may_not_be_seen_stops_nothing(run: Submit, s
         (("none.xml",), ("workflow none.xml: No such file",)),
         (("specs/overlay.yaml",), ("hold no /",)),
         (("Deploy_Overlay", "--status", "7"), ("--status and WORKFLOW: one thing at a time",)),
+        (("--follow", "7", "--deadline", "inf"), ("--deadline inf",)),
         (("--wait",), ("what shall be submitted?",)),
         (("--upload", "none=user:x"), ("--upload none", "is not there")),
         (("--upload", "x=y"), ("FILE=user:PATH",)),

@@ -336,7 +336,7 @@ def test_files_go_into_a_space_and_come_back(server: FakeServer, scheduler: Sche
 
 def test_a_folder_of_a_space_is_listed(server: FakeServer, scheduler: Scheduler) -> None:
     answer = {"directoryListing": ["d"], "fileListing": ["b", "a"], "fullListing": ["b", "d", "a"]}
-    server.on("GET", "/rest/data/global(/network-overlay)?", answer)
+    server.on("GET", "/rest/data/global/(network-overlay)?", answer)
     assert scheduler.list_files("global", "network-overlay") == ["a", "b", "d"]
     assert scheduler.list_files("global") == ["a", "b", "d"]
     assert server.asked[-1].query == {"comp": "list"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -252,6 +253,23 @@ def test_an_answer_that_is_no_json_asks_whether_the_url_is_right(server: FakeSer
     with pytest.raises(SchedulerError) as error:
         scheduler.job(7)
     one_line(error, "text/html", "is the URL right?")
+
+
+@pytest.mark.parametrize("answer", [{"status": "RUNNING"}, [], None, "text", {"jobId": 7}])
+def test_an_answer_of_another_shape_is_told_with_the_version(
+    answer: object, server: FakeServer, scheduler: Scheduler
+) -> None:
+    server.on("GET", INFO, Answer(200, json.dumps(answer), "application/json"))
+    with pytest.raises(SchedulerError) as error:
+        scheduler.job(7)
+    one_line(error, "a shape that this client does not know", "13.0.3")
+
+
+def test_a_url_where_no_scheduler_is_is_told(server: FakeServer, scheduler: Scheduler) -> None:
+    server.on("POST", "/rest/scheduler/login", Answer(404, "<html>Not Found</html>", "text/html"))
+    with pytest.raises(SchedulerInputError) as error:
+        scheduler.jobs()
+    one_line(error, "no scheduler answers there", "is the URL right?")
 
 
 def test_a_redirection_is_not_followed_with_the_session(server: FakeServer, scheduler: Scheduler) -> None:
