@@ -104,7 +104,7 @@ class JobRun:
                 continue
             if task.scheduled is None:
                 task.scheduled, task.changed = now, True
-            node = self._with.nodes.take({**self.job.workflow.generic, **task.spec.generic})
+            node = self._node_for(task)
             if node is not None:
                 self._try_to_start(task, node)
                 wait = POLL_S
@@ -112,6 +112,13 @@ class JobRun:
                 self.job.mark(task, TaskStatus.PENDING)
                 self._with.recorder.snapshot(self.job)
         return wait
+
+    def _node_for(self, task: Task) -> str | None:
+        generic = {**self.job.workflow.generic, **task.spec.generic}
+        job = self.job
+        names = {"JOB_NAME": job.workflow.name, "TASK_NAME": task.name}
+        usage = {"JOB_ID": job.number, "TASK_ID": str(task.number), **names}
+        return self._with.nodes.take(generic, self.job.user, usage)
 
     def _try_to_start(self, task: Task, node: str) -> None:
         try:

@@ -10,8 +10,13 @@ from typing import Protocol
 class Nodes(Protocol):
     """Nodes that jobs share; called by several jobs' threads."""
 
-    def take(self, generic: Mapping[str, str]) -> str | None:
-        """A free node for a task with this generic information, which is the task's until it is given back."""
+    def take(
+        self, generic: Mapping[str, str], user: str | None = None, usage: Mapping[str, str] | None = None
+    ) -> str | None:
+        """A free node for a task with this generic information, which is the task's until it is given back.
+
+        `user` and `usage` are what the node shows of the task meanwhile.
+        """
 
     def give_back(self, node: str) -> None:
         """A task has left its node."""
@@ -31,7 +36,12 @@ class Slots:
         self._lock = threading.Lock()
         self._watchers: list[Callable[[], None]] = []
 
-    def take(self, generic: Mapping[str, str]) -> str | None:  # noqa: ARG002 - a Nodes' signature
+    def take(
+        self,
+        generic: Mapping[str, str],  # noqa: ARG002 - a Nodes' signature
+        user: str | None = None,  # noqa: ARG002
+        usage: Mapping[str, str] | None = None,  # noqa: ARG002
+    ) -> str | None:
         """A slot, if one is free."""
         with self._lock:
             if not self._free:

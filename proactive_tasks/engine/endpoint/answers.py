@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from proactive_tasks.overlay.errors import OverlayError
+
 NOT_CONNECTED = "You are not connected to the server, you should log on first"
 REST = "org.ow2.proactive_grid_cloud_portal.scheduler.exception."
 
@@ -35,6 +37,12 @@ def refused(_request: Request, error: Exception) -> Response:
     if error.kind:
         body |= {"stackTrace": f"{error.kind}: {error.message}", "exceptionClass": error.kind, "exception": None}
     return JSONResponse(body, error.status)
+
+
+def broken(request: Request, error: Exception) -> Response:
+    """The answer when something is wrong here; what it is stands in the endpoint's own log."""
+    message = " ".join(str(error).split()) if isinstance(error, OverlayError) else "Internal Server Error"
+    return refused(request, RefusedRequestError(500, message, f"{REST}SchedulerRestException"))
 
 
 def unknown_route(request: Request, error: Exception) -> Response:

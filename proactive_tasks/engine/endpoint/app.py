@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import Mount
+
+from proactive_tasks.overlay.errors import OverlayError
 
 from . import answers, calls
 from .sessions import Sessions
@@ -38,22 +39,17 @@ class Endpoint:
 
 def application(endpoint: Endpoint) -> Starlette:
     """The routes of scheduler and resource manager below /rest, the catalog's below /catalog."""
-    from . import event_routes, scheduler_routes
+    from . import catalog_routes, event_routes, resource_routes, scheduler_routes
 
-    rest = [*event_routes.routes(endpoint), *scheduler_routes.routes(endpoint), *_part("resource_routes", endpoint)]
+    parts = (event_routes, scheduler_routes, resource_routes)
+    rest = [route for part in parts for route in part.routes(endpoint)]
     return Starlette(
-        routes=[Mount("/rest", routes=rest), Mount("/catalog", routes=_part("catalog_routes", endpoint))],
+        routes=[Mount("/rest", routes=rest), Mount("/catalog", routes=catalog_routes.routes(endpoint))],
         middleware=[Middleware(calls.Matrix)],
         exception_handlers={
             answers.RefusedRequestError: answers.refused,
             HTTPException: answers.unknown_route,
+            OverlayError: answers.broken,
+            Exception: answers.broken,
         },
     )
-
-
-def _part(name: str, endpoint: Endpoint) -> list[BaseRoute]:
-    """The routes of a part that may not be there yet."""
-    if importlib.util.find_spec(f"{__package__}.{name}") is None:
-        return []
-    found: list[BaseRoute] = importlib.import_module(f"{__package__}.{name}").routes(endpoint)
-    return found

@@ -151,6 +151,12 @@ class Resources:
             else:
                 self._feed.changed(found, "FREE")
 
+    def source_of(self, node: str) -> str:
+        """The node source of a node; empty if it was removed meanwhile."""
+        with self._lock:
+            found = self._feed.node(node)
+            return "" if found is None else found.source
+
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Have it told when a node may have become free; answers how to end that."""
         with self._lock:

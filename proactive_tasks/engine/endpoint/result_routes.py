@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 NOT_STARTED = "TaskCouldNotStartException: The task could not start due to dependency failure"
 SKIPPED = "TaskSkippedException: The task was skipped in the workflow"
 ABORTED = "TaskAbortedException: The task was aborted"
+ABSENT = {
+    f"PA_{service}_REST_{kind}": None
+    for service in ("CLOUD_AUTOMATION", "JOB_PLANNER", "NOTIFICATION_SERVICE")
+    for kind in ("URL", "PUBLIC_URL")
+}
+"""Services that are not there: a server without them has these variables without a value."""
+
 RUNNING = ("SUBMITTED", "PENDING", "RUNNING", "WAITING_ON_ERROR", "PAUSED")
 
 
@@ -154,7 +161,9 @@ def _result(
         "exceptionMessage": fault,
         "metadata": task.result_metadata,
         "propagatedVariables": {name: text(each) for name, each in variables.items()},
-        "serializedPropagatedVariables": {name: _base64(serialised(each)) for name, each in variables.items()},
+        "serializedPropagatedVariables": {
+            name: _base64(serialised(each)) for name, each in {**ABSENT, **variables}.items()
+        },
         "output": {"stdoutLogs": output["out"], "stderrLogs": output["err"]},
         "raw": isinstance(value, bytes),
     }

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from proactive_tasks.engine.nodes import Nodes, Slots
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import state_directory
 from proactive_tasks.store.vault import Vault
 
 from .app import Endpoint, application
+from .catalog_store import Catalog
 from .events import Events
+from .resources import Resources
 from .scheduling import Scheduling
 from .sessions import Sessions
-from .submission import CatalogReader, NoCatalog
 
 if TYPE_CHECKING:
     from proactive_tasks.engine.process import ForkServer
@@ -63,7 +63,7 @@ def serve(
     with _listen(host, port) as listener:
         url = f"http://{_shown(host)}:{listener.getsockname()[1]}"
         sessions, events, vault = Sessions(users), Events(), Vault(_key())
-        resources, catalog = _resources(store, nodes), _catalog(store)
+        resources, catalog = Resources(nodes), Catalog(store)
         scheduling = Scheduling(store, server, resources, vault, sessions, events)
         for name, path in (("SCHEDULER", "/rest"), ("CATALOG", "/catalog")):
             scheduling.system |= {f"PA_{name}_REST_URL": url + path, f"PA_{name}_REST_PUBLIC_URL": url + path}
@@ -81,6 +81,7 @@ def serve(
             _Server(config, lambda: say(f"serving {url}")).run(sockets=[listener])
         finally:
             scheduling.stop()
+            resources.close()
 
 
 class _Server(uvicorn.Server):
@@ -99,14 +100,6 @@ class _Server(uvicorn.Server):
         """End; uvicorn would raise the signal once more when it has ended, and a clean end is no signal's death."""
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
         self._captured_signals.clear()
-
-
-def _resources(_store: Store, nodes: int) -> Nodes:
-    return Slots(nodes)
-
-
-def _catalog(_store: Store) -> CatalogReader:
-    return NoCatalog()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -182,12 +181,3 @@ def _server_text(error: RefusedError) -> str:
 
 def _refused(message: str) -> RefusedRequestError:
     return RefusedRequestError(400, message, f"{REST}JobCreationRestException")
-
-
-@dataclass(frozen=True, slots=True)
-class NoCatalog:
-    """A catalog without objects."""
-
-    def raw(self, bucket: str, name: str, revision: str | None) -> bytes:
-        """Nothing is there."""
-        raise LookupError(f"{bucket}/{name} {revision or ''}")
