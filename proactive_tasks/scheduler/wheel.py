@@ -25,6 +25,8 @@ MOMENT = (1980, 1, 1, 0, 0, 0)
 """The date of every file in an archive: the first that a zip can hold."""
 
 PACKAGE = "proactive_tasks"
+BESIDE = {"workflows": "*.xml", "catalog": "*.groovy"}
+"""What stands beside the package in a checkout, and within it where it is installed."""
 
 
 def build(top: Path) -> tuple[str, bytes]:
@@ -74,10 +76,9 @@ def _sources(top: Path) -> Iterable[tuple[str, bytes]]:
     for path in sorted((top / PACKAGE).rglob("*")):
         if path.is_file() and path.suffix in SUFFIXES and "__pycache__" not in path.parts:
             yield path.relative_to(top).as_posix(), path.read_bytes()
-    for path in sorted((top / "workflows").glob("*.xml")):
-        yield f"{PACKAGE}/workflows/{path.name}", path.read_bytes()
-    for path in sorted((top / "catalog").glob("*.groovy")):  # the embedded engine knows the nodes' script by its text
-        yield f"{PACKAGE}/catalog/{path.name}", path.read_bytes()
+    for folder, pattern in BESIDE.items():
+        for path in sorted((top / folder).glob(pattern)):
+            yield f"{PACKAGE}/{folder}/{path.name}", path.read_bytes()
 
 
 def _metadata(project: dict[str, Any]) -> str:

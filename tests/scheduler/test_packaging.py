@@ -268,7 +268,10 @@ def test_the_wheel_holds_what_setup_says_and_setup_says_all_there_is() -> None:
     others = {name for name in held if not name.endswith(".py")}
     assert [name for name in sorted(others) if not any(fnmatch(name, each) for each in patterns)] == []
     assert [each for each in patterns if not any(fnmatch(name, each) for name in others)] == []
-    assert "proactive_tasks/workflows/Deploy_Overlay.xml" in held
+    assert {
+        "proactive_tasks/workflows/Deploy_Overlay.xml",
+        "proactive_tasks/catalog/overlay_environment.groovy",
+    } <= held
 
 
 def test_the_wheel_installs_and_is_what_runs_the_tasks(package: Package, tmp_path: Path) -> None:
