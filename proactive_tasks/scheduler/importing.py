@@ -135,8 +135,8 @@ def _bring(
             if told := _other_sort(wanted, found):
                 advice = "remove it there, or choose another bucket"
                 return Outcome(wanted.name, wanted.kind, State.REFUSED, f"{told}, which no revision changes: {advice}")
-            if found.message == message or _as_packaged(scheduler, package, wanted, found):
-                return Outcome(wanted.name, wanted.kind, State.PRESENT)
+            if found.message == message or not difference(wanted, catalog.raw(bucket, wanted.name)):
+                return Outcome(wanted.name, wanted.kind, State.PRESENT, _project(wanted, found))
             if not dry_run:
                 catalog.revise(bucket, wanted.name, *sent)
         elif not dry_run:
@@ -159,10 +159,9 @@ def _other_sort(wanted: PackageObject, found: CatalogObject) -> str:
     return ""
 
 
-def _as_packaged(scheduler: Scheduler, package: Package, wanted: PackageObject, found: CatalogObject) -> bool:
-    if found.project != wanted.project:
-        return False
-    return not difference(wanted, scheduler.catalog.raw(package.bucket, wanted.name))
+def _project(wanted: PackageObject, found: CatalogObject) -> str:
+    """A word on an object's project, which some installers forget when they revise it; it is no fault."""
+    return "" if found.project == wanted.project else f"its project is {found.project!r}"
 
 
 def bring_files(scheduler: Scheduler, package: Package, *, dry_run: bool = False) -> Iterator[Outcome]:
@@ -196,8 +195,6 @@ def verify(scheduler: Scheduler, package: Package, objects: Collection[PackageOb
             yield Outcome(wanted.name, wanted.kind, State.MISSING, where)
             continue
         told = _other_sort(wanted, found)
-        if not told and found.project != wanted.project:
-            told = f"its project is {found.project!r}, and should be {wanted.project!r}"
         if not told:
             try:
                 told = difference(wanted, catalog.raw(bucket, wanted.name))
@@ -205,7 +202,10 @@ def verify(scheduler: Scheduler, package: Package, objects: Collection[PackageOb
                 raise
             except SchedulerError as error:
                 told = f"its content cannot be had: {error}"
-        yield Outcome(wanted.name, wanted.kind, State.DIFFERENT if told else State.SAME, told)
+        if told:
+            yield Outcome(wanted.name, wanted.kind, State.DIFFERENT, told)
+        else:
+            yield Outcome(wanted.name, wanted.kind, State.SAME, _project(wanted, found))
     names = {each.name for each in package.objects}
     for name in sorted(set(known) - names):
         yield Outcome(name, known[name].kind, State.EXTRA, counts=False)

@@ -183,7 +183,7 @@ class _Objects:
                 yield self._made(path.stem, *SCRIPTS[path.suffix], path.name, path.read_bytes())
 
     def _tasks(self) -> Iterator[PackageObject]:
-        project = f"{self._project}: tasks"
+        project = f"{self._project} Tasks"
         for step in derived.steps(self._jobs):
             declared = derived.arguments(step, self._values["variables"])
             name = f"Task_{step.name}"
@@ -193,7 +193,7 @@ class _Objects:
             yield self._made(name, TASK_SCRIPT, "text/x-python", f"{name}.py", script, project)
 
     def _services(self) -> Iterator[PackageObject]:
-        project, service = f"{self._project}: service", self._values["service"]
+        project, service = f"{self._project} Service", self._values["service"]
         for workflow, states in service["states"].items():
             name = f"Service_{workflow}"
             job = derived.action(self._jobs[workflow], name, project, service["id"], states)

@@ -98,4 +98,4 @@ def test_a_script_of_the_package_is_fetched_as_it_is(run: Run, client: Scheduler
         found = client.catalog.object("network-overlay", wanted.name)
         assert client.catalog.raw("network-overlay", wanted.name) == wanted.content
         assert (found.kind, found.content_type, found.extension) == ("Script/task", "text/x-python", "py")
-        assert found.project == "Network Overlay: tasks"
+        assert found.project == "Network Overlay Tasks"
