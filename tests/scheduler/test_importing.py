@@ -6,12 +6,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from proactive_tasks.console import import_catalog
-from proactive_tasks.scheduler import archives, packaging
+from proactive_tasks.scheduler import archives, packaging, rest
 from proactive_tasks.scheduler.comparing import difference
 from proactive_tasks.scheduler.packaging import Package, PackageObject
 from tests.scheduler.archive_rules import files
@@ -23,7 +24,7 @@ BUCKET = "network-overlay"
 
 @pytest.fixture(scope="module")
 def package() -> Package:
-    return packaging.load(TOP)
+    return made_once(TOP, "", with_wheel=True)
 
 
 @pytest.fixture
@@ -36,6 +37,8 @@ def catalog(request: pytest.FixtureRequest) -> Iterator[SmallCatalog]:
 both_versions = pytest.mark.parametrize("catalog", [13, 14], indirect=True)
 
 
+made_once = cache(packaging.load)
+
 Run = Callable[..., tuple[int, dict[str, object], str]]
 
 
@@ -45,6 +48,7 @@ def run(catalog: SmallCatalog, capsys: pytest.CaptureFixture[str], monkeypatch: 
 
     def _run(*arguments: str, password: str = PASSWORD) -> tuple[int, dict[str, object], str]:
         monkeypatch.setenv("PROACTIVE_PASSWORD", password)
+        monkeypatch.setattr(packaging, "load", made_once)
         with pytest.raises(SystemExit) as ended:
             import_catalog.script.main(
                 import_catalog.app, "import_catalog", ["--url", catalog.url, "--output", "json", *arguments]
@@ -246,7 +250,10 @@ def test_a_workflow_that_is_wrong_is_refused_here_and_nothing_is_sent(
     assert "PA:INTEGER[1,1000]" in line
 
 
-def test_a_server_that_is_not_there_is_told_in_a_line(run: Run, catalog: SmallCatalog) -> None:
+def test_a_server_that_is_not_there_is_told_in_a_line(
+    run: Run, catalog: SmallCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "FIRST_PATIENCE_S", 0.3)
     catalog.url = "http://127.0.0.1:9"
     code, _, told = run("--no-wheel", "--only", "Deploy_Overlay")
     assert code == 1
