@@ -313,7 +313,6 @@ class Memory:
     attempts: int = 0  # that failed since the last success
     error: str = ""  # of the last one
     stood: bool = False  # it was brought in: what becomes of it since is others' to repair
-    tokens: bool = False  # its nodes were given the overlay's access token
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,8 @@ class Watcher:
     def round(self) -> list[Decision]:
         """Look once, and have done what follows; what was decided."""
         if (table := self._read_table()) != self._table:
-            self._table, self._feed.site_of = table, self._site_of()
+            self._table = table
+            self._feed.site_of = self._site_of()
             self._whole_at = float("-inf")
             self.tell("table", f"overlay {self.overlay}: its table of node sources has {len(table.sources)} rows now")
         self._look()
