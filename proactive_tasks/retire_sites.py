@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proactive_tasks.acquire_nodes import take_tokens_off
 from proactive_tasks.overlay.errors import InputError, UnknownObjectError
 from proactive_tasks.overlay.model import Origin
 from proactive_tasks.overlay.result import Result
@@ -12,7 +13,7 @@ from proactive_tasks.scheduler.context import Context
 def retire_sites(
     context: Context, *, overlay: str = "", sites: list[str] | None = None, origin: Origin | None = None
 ) -> Result:
-    """Revoke the certificates of sites that leave, and drop their links.
+    """Revoke the certificates of sites that leave, drop their links, and take the access token off their nodes.
 
     Args:
         context: store and vault.
@@ -35,7 +36,8 @@ def retire_sites(
         done = revoke(context.store, overlay, leaving, context.actor)
         done += issue(context.store, overlay, context.vault, context.actor)
         context.store.plan_links(overlay, context.actor)
-    result = Result("retire_sites", changed=True, difference=done)
+    taken, warnings = take_tokens_off(context, overlay, leaving)
+    result = Result("retire_sites", changed=True, difference=[*done, *taken], warnings=warnings)
     result.facts = {"overlay": overlay, "leaving": leaving}
     result.replicas = context.each_gateway(overlay)
     result.variables = {"OVERLAY": overlay}

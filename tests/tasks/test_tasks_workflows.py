@@ -34,10 +34,11 @@ CANCELS = {
     "Maintain_Overlay",
     "Destroy_Overlay",
     "Attach_Hosts",
+    "Acquire_Nodes",
 }
 ICON = "/automation-dashboard/styles/patterns/img/wf-icons/proactive.png"
 LOOPS = {"Maintain_Overlay", "Monitor_Overlay"}
-CONTINUES = {"Provision_Gateway", "Configure_Tunnel", "Measure_Link", "Release_Site"}
+CONTINUES = {"Watch_Elastic", "Provision_Gateway", "Configure_Tunnel", "Measure_Link", "Release_Site"}
 """What stands for one site or link: its failure leaves the others standing."""
 
 
