@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,9 @@ def watch(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be asked for.")] = False,
     bucket: Annotated[str, typer.Option(help="The catalog's bucket.")] = BUCKET,
+    workflows: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Submit the workflows of this folder, not the catalog's.")
+    ] = None,
     variable: Annotated[
         list[str] | None,
         typer.Option("-v", "--variable", metavar="NAME=VALUE", help="Of every job; as often as needed."),
@@ -82,6 +86,7 @@ def watch(
         dry_run=dry_run,
         renew=True,
         bucket=bucket,
+        workflows=workflows,
         variables=dict(map(_assignment, variable or ())),
     )
     tell = _teller(output)

@@ -63,7 +63,7 @@ class Requests:
         store: where they are remembered.
         overlay: whose.
         scheduler: who is asked.
-        bucket: of the catalog, where the workflows are.
+        submit: submits a workflow, by its name, with variables.
         further: variables of all jobs, beside those that a request has.
         actor: stands in the events of the store.
         tell: is told what happens.
@@ -72,7 +72,7 @@ class Requests:
     store: Store
     overlay: str
     scheduler: Scheduler
-    bucket: str
+    submit: Callable[[str, Mapping[str, str]], int]
     further: Mapping[str, str]
     actor: str
     tell: Tell
@@ -106,9 +106,7 @@ class Requests:
         variables = request_variables(self.overlay, decision.action, decision.site, row, asked.source)
         workflow = WORKFLOWS[decision.action]
         try:
-            job = self.scheduler.submit_from_catalog(
-                self.bucket, workflow, {**variables, **self.further, "REQUEST": word}
-            )
+            job = self.submit(workflow, {**variables, **self.further, "REQUEST": word})
         except SchedulerUnreachableError:
             raise  # nobody knows whether it was submitted: whoever comes next looks for it
         except SchedulerInputError as error:

@@ -138,7 +138,12 @@ def _scheduler(bindings: Mapping[str, Any], patience_s: float | None = None) -> 
         session = str(api.getSession())
     except Exception as error:  # whatever Java's side throws comes as a class of py4j's
         raise SchedulerError(f"{url}: no session for this task: {' '.join(str(error).split())[:200]}") from error
-    return Scheduler(url.removesuffix("/").removesuffix("/rest"), session=session, patience_s=patience_s)
+    return Scheduler(
+        url.removesuffix("/").removesuffix("/rest"),
+        session=session,
+        catalog_url=str(bindings["variables"].get("PA_CATALOG_REST_URL") or ""),
+        patience_s=patience_s,
+    )
 
 
 def _store_url(bindings: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ class Options:
     dry_run: bool = False
     renew: bool = False
     bucket: str = BUCKET
+    workflows: Path | None = None  # a folder of them, in place of the catalog
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,7 +89,7 @@ class Watcher:
         self.store, self.overlay, self.scheduler = store, overlay, scheduler
         self.owner, self.tell, self.options = owner, tell, options
         self.requests = Requests(
-            store, overlay, scheduler, options.bucket, self._variables(), f"watcher {owner}"[:255], tell, set()
+            store, overlay, scheduler, self._submit, self._variables(), f"watcher {owner}"[:255], tell, set()
         )
         self._table = Elastic()
         self._feed = Feed(lambda _source: None)
@@ -103,6 +104,16 @@ class Watcher:
         """Jobs work on the same store, if it is one that other machines reach."""
         shared = {} if self.store.url.startswith("sqlite") else {"STORE": self.store.public_url}
         return {**shared, **self.options.variables}
+
+    def _submit(self, workflow: str, variables: Mapping[str, str]) -> int:
+        if self.options.workflows is None:
+            return self.scheduler.submit_from_catalog(self.options.bucket, workflow, variables)
+        file = self.options.workflows / f"{workflow}.xml"
+        try:
+            source = file.read_bytes()
+        except OSError as error:
+            raise SchedulerInputError(f"workflow {file}: {error.strerror}; name the folder of the workflows") from None
+        return self.scheduler.submit(source, variables)
 
     # The loop
 
