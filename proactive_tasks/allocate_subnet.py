@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from proactive_tasks.gateway.access import ensure_key
@@ -59,13 +60,7 @@ def allocate_subnet(
         wanted = context.store.spec(overlay)
         fields = {"hosts": hosts, "prefixes": tuple(prefixes or ()), "options": options or {}}
         sites = [site_spec(name=site, provider=provider, region=region, **fields)]
-    for entry in sites:
-        known = [*wanted.controllers, *context.driver(entry.provider).controllers(wanted.overlay)]
-        if not known and entry.provider not in SHARED:  # who may reach such a host is its own to say
-            raise InputError(
-                f"site {entry.name}: a gateway of {entry.provider} is managed by SSH, but 'controllers' is empty; "
-                "name there the prefixes from which the tasks reach the Internet, e.g. [203.0.113.7/32]"
-            )
+    check_reach(context, wanted, sites)
     names = [entry.name for entry in sites]
     if dry_run:
         return Result("allocate_subnet", difference=_what_would_be_done(context, wanted, sites, origin))
@@ -103,6 +98,21 @@ def _text(context: Context, spec: str) -> str:
         return context.scheduler().download_file(*place).decode()
     except UnicodeDecodeError:
         raise SpecificationError(f"{spec.strip()}: not UTF-8 text; save it as UTF-8 and upload it again") from None
+
+
+def check_reach(context: Context, wanted: OverlaySpec, sites: Iterable[SiteSpec]) -> None:
+    """Refuse sites whose gateways nobody could manage.
+
+    Raises:
+        InputError: the specification does not say from where SSH comes.
+    """
+    for entry in sites:
+        known = [*wanted.controllers, *context.driver(entry.provider).controllers(wanted.overlay)]
+        if not known and entry.provider not in SHARED:  # who may reach such a host is its own to say
+            raise InputError(
+                f"site {entry.name}: a gateway of {entry.provider} is managed by SSH, but 'controllers' is empty; "
+                "name there the prefixes from which the tasks reach the Internet, e.g. [203.0.113.7/32]"
+            )
 
 
 def _known(context: Context, overlay: str) -> set[str]:

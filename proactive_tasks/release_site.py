@@ -8,8 +8,10 @@ from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler.context import Context
 
 
-def leaving_sites(context: Context, *, overlay: str = "") -> Result:
-    """List the sites that are on their way out, as replicas: each is to be released."""
+def leaving_sites(context: Context, *, overlay: str = "", dry_run: bool = False) -> Result:
+    """List the sites that are on their way out, as replicas: each is to be released. In a dry run there are none."""
+    if dry_run:
+        return Result("leaving_sites")
     overlay = context.overlay(overlay)
     names = [site.name for site in context.store.sites(overlay) if site.state is SiteState.RELEASING]
     return Result("leaving_sites", replicas=[{"overlay": overlay, "site": name} for name in names])

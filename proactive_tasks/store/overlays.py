@@ -20,6 +20,7 @@ from proactive_tasks.store.tables import (
     LinkRow,
     MeasurementRow,
     OverlayRow,
+    PlacementRow,
     ResourceRow,
     SecretRow,
     SiteRow,
@@ -96,6 +97,7 @@ class Overlays(Events):
             if left:
                 raise InputError(f"overlay {overlay}: still has sites ({', '.join(left)}); release them first")
             for table in (
+                PlacementRow,
                 ResourceRow,
                 LinkRow,
                 CertificateRow,

@@ -16,7 +16,7 @@ class Event:
     at: datetime
     actor: str
     overlay: str
-    kind: str  # overlay, site, link, certificate, authority, secret, resource
+    kind: str  # overlay, site, link, certificate, authority, secret, resource, plan
     name: str
     action: str  # create, change, delete
     before: Mapping[str, Any]

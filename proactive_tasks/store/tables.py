@@ -185,6 +185,19 @@ class ResourceRow(Base):
     intended_at: Mapped[datetime] = mapped_column(Moment)
 
 
+class PlacementRow(Base):
+    """Instances of an application's fragment at a place, as reconfiguration plans tell."""
+
+    __tablename__ = "placements"
+
+    overlay: Mapped[str] = mapped_column(ForeignKey("overlays.name", ondelete="CASCADE"), primary_key=True)
+    provider: Mapped[str] = mapped_column(String(16), primary_key=True)
+    region: Mapped[str] = mapped_column(String(63), primary_key=True)
+    fragment: Mapped[str] = mapped_column(String(255), primary_key=True)
+    instance: Mapped[str] = mapped_column(String(255), primary_key=True)
+    count: Mapped[int] = mapped_column(Integer)
+
+
 class LinkRow(Base):
     """A link."""
 
