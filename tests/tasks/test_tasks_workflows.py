@@ -35,10 +35,19 @@ CANCELS = {
     "Destroy_Overlay",
     "Attach_Hosts",
     "Acquire_Nodes",
+    "Read_Plan",
+    "Return_Clouds",
 }
 ICON = "/automation-dashboard/styles/patterns/img/wf-icons/proactive.png"
 LOOPS = {"Maintain_Overlay", "Monitor_Overlay"}
-CONTINUES = {"Watch_Elastic", "Provision_Gateway", "Configure_Tunnel", "Measure_Link", "Release_Site"}
+CONTINUES = {
+    "Watch_Elastic",
+    "Provision_Gateway",
+    "Configure_Tunnel",
+    "Measure_Link",
+    "Release_Site",
+    "Withdraw_Links",
+}
 """What stands for one site or link: its failure leaves the others standing."""
 
 
