@@ -29,13 +29,13 @@ STOP_DEADLINE_S = 5.0
 class ForkServer:
     """The process that forks runners; it starts beside the engine and ends with it, however the engine ends."""
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), later: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-c", START, str(theirs.fileno()), *(path for path in sys.path if path)]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
         self._control = ours
-        frames.send(ours, list(preload))
+        frames.send(ours, [list(preload), list(later)])
 
     def __enter__(self) -> Self:
         return self
