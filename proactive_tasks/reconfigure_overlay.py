@@ -146,11 +146,13 @@ def reconfigure_overlay(
     ensure_key(context.store, overlay, context.vault)
     there = context.store.sites(overlay)
     serving = {place: site for place in wanted if (site := standing(there, place))}
-    names = [
-        site.name
-        for site in dict.fromkeys(serving.values())
-        if site.origin is Origin.PLAN and site.state is not SiteState.CONNECTED
-    ]
+    names = list(
+        dict.fromkeys(
+            site.name
+            for site in serving.values()
+            if site.origin is Origin.PLAN and site.state is not SiteState.CONNECTED
+        )
+    )
     result.changed = bool(brought)
     result.difference = [f"{site.name}: {site.subnet}, gateway {site.gateway}, AS {site.asn}" for site in brought]
     result.facts = {

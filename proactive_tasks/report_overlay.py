@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from textwrap import indent
 
 from proactive_tasks.overlay.errors import InputError, LinkError
 from proactive_tasks.overlay.result import Result
+from proactive_tasks.reports.csvtext import links_csv
 from proactive_tasks.reports.overview import overview
 from proactive_tasks.reports.page import page
 from proactive_tasks.reports.tables import text
@@ -31,8 +33,9 @@ def report_overlay(
         dry_run: a job that changed nothing has nothing to be judged by.
 
     Returns:
-        The page as preview, the figures as facts; in the job's result map NETWORK_ID_<site> and SUBNET_ID_<site> of
-        each site that the job brought in, for whoever starts machines there.
+        The page with its plots as preview, the figures as facts; in the job's result map `links.csv` (a row a link and
+        direction), `overlay.json`, and NETWORK_ID_<site> and SUBNET_ID_<site> of each site that the job brought in,
+        for whoever starts machines there.
 
     Raises:
         LinkError: a site, a link or a pair is not as wanted; the message names each.
@@ -50,4 +53,5 @@ def report_overlay(
             network, subnet = context.network(view.overlay, site.name)
             result.result_map |= {f"NETWORK_ID_{site.name}": network, f"SUBNET_ID_{site.name}": subnet}
     result.facts["networks"] = dict(result.result_map)
+    result.result_map |= {"links.csv": links_csv(view), "overlay.json": json.dumps(view.as_json(), indent=2)}
     return result
