@@ -27,6 +27,7 @@ from proactive_tasks.overlay.reconfiguration import (
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.overlay.spec import SiteSpec, site_spec
 from proactive_tasks.scheduler.context import Context
+from proactive_tasks.scheduler.dataspace import named
 from proactive_tasks.store.placements import PlacementBook, counts
 
 Phase = Literal["all", "extend", "shrink"]
@@ -57,25 +58,24 @@ class Request:
         return [cloud.place for cloud in self.clouds.clouds] if self.every_cloud else []
 
 
-def read(
-    context: Context, plan: str, plan_file: str, cloud_list: str, cloud_list_file: str, *, every_cloud: bool = False
-) -> Request:
-    """Read plan and CLOUD_LIST: the variables, or in their place files of the scheduler's global space.
+def read(context: Context, plan: str, cloud_list: str, *, every_cloud: bool = False) -> Request:
+    """Read plan and CLOUD_LIST.
 
     Raises:
         InputError: one of them is malformed; the message names entry and key.
     """
-    plan = _text(context, plan_file) if plan_file else plan or "[]"
-    clouds = CloudList(_text(context, cloud_list_file) if cloud_list_file else cloud_list or "[]")
-    return Request(moves(read_plan(plan), clouds), clouds, digest(plan), every_cloud)
+    plan, listed = _text(context, plan), CloudList(_text(context, cloud_list))
+    return Request(moves(read_plan(plan), listed), listed, digest(plan), every_cloud)
 
 
-def _text(context: Context, path: str) -> str:
+def _text(context: Context, value: str) -> str:
+    """A list, or what the file holds that is named in its place: it may be too large for a variable."""
+    if (place := named(value)) is None:
+        return value or "[]"
     try:
-        text: str = context.scheduler().download_file("global", path).decode()
+        return context.scheduler().download_file(*place).decode()
     except UnicodeDecodeError:
-        raise InputError(f"file {path} of the global space is not UTF-8 text; save it as such") from None
-    return text
+        raise InputError(f"{value.strip()}: not UTF-8 text; save it as UTF-8 and upload it again") from None
 
 
 def reconfigure_overlay(
@@ -83,9 +83,7 @@ def reconfigure_overlay(
     *,
     overlay: str = "",
     plan: str = "[]",
-    plan_file: str = "",
     cloud_list: str = "[]",
-    cloud_list_file: str = "",
     site_options: dict[str, dict[str, Any]] | None = None,
     every_cloud: bool = False,
     phase: Phase = "all",
@@ -96,10 +94,8 @@ def reconfigure_overlay(
     Args:
         context: store and drivers.
         overlay: which.
-        plan: the plan, a JSON list.
-        plan_file: a file of the global space that holds it instead.
-        cloud_list: CLOUD_LIST, a JSON list.
-        cloud_list_file: a file of the global space that holds it instead.
+        plan: the plan, a JSON list; or the file of a data space that holds it, user:PATH or global:PATH.
+        cloud_list: CLOUD_LIST, likewise.
         site_options: by place ("openstack RegionOne"), what a specification would say of its site: hosts, prefixes,
             options.
         every_cloud: whether each cloud of CLOUD_LIST gets a site, also where the plan boots nothing.
@@ -113,7 +109,7 @@ def reconfigure_overlay(
         InputError: plan or list is malformed, or a subnet cannot be given; nothing was changed.
     """
     overlay = context.overlay(overlay)
-    request = read(context, plan, plan_file, cloud_list, cloud_list_file, every_cloud=every_cloud)
+    request = read(context, plan, cloud_list, every_cloud=every_cloud)
     there, spec, book = context.store.sites(overlay), context.store.spec(overlay), PlacementBook(context.store, overlay)
     result = Result("reconfigure_overlay", variables={"OVERLAY": overlay, "BROUGHT": "[]"})
     wanted = [] if phase == "shrink" else request.wanted

@@ -18,9 +18,7 @@ def retire_planned(
     *,
     overlay: str = "",
     plan: str = "[]",
-    plan_file: str = "",
     cloud_list: str = "[]",
-    cloud_list_file: str = "",
     every_cloud: bool = False,
     phase: Phase = "all",
     brought: list[str] | None = None,
@@ -32,9 +30,7 @@ def retire_planned(
         context: store and vault.
         overlay: which.
         plan: as `reconfigure_overlay` has it.
-        plan_file: likewise.
         cloud_list: likewise.
-        cloud_list_file: likewise.
         every_cloud: a cloud of CLOUD_LIST keeps its site, whether anything runs there or not.
         phase: `extend` retires nothing.
         brought: the sites that this job brought in; while one of them does not stand, nothing leaves.
@@ -46,7 +42,7 @@ def retire_planned(
     if dry_run or phase == "extend":
         return Result("retire_planned")
     overlay = context.overlay(overlay)
-    request = read(context, plan, plan_file, cloud_list, cloud_list_file, every_cloud=every_cloud)
+    request = read(context, plan, cloud_list, every_cloud=every_cloud)
     if failed := _not_standing(context, overlay, request, brought or []):
         line = f"no site leaves, since {', '.join(failed)} does not stand yet; hand in the same plan again"
         return Result("retire_planned", warnings=[line])

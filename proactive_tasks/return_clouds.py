@@ -22,9 +22,7 @@ def return_clouds(
     *,
     overlay: str = "",
     plan: str = "[]",
-    plan_file: str = "",
     cloud_list: str = "[]",
-    cloud_list_file: str = "",
     released: list[str] | None = None,
 ) -> Result:
     """Fill in SUBNET_ID wherever the overlay has a network for further machines.
@@ -33,9 +31,7 @@ def return_clouds(
         context: the store.
         overlay: which.
         plan: as `reconfigure_overlay` has it.
-        plan_file: likewise.
         cloud_list: likewise.
-        cloud_list_file: likewise.
         released: the places whose sites leave: what CLOUD_LIST says of their subnets holds no more.
 
     Returns:
@@ -43,7 +39,7 @@ def return_clouds(
         runs, EDGE_GW_IPV4. The latter two are without what only the clouds are to know.
     """
     overlay = context.overlay(overlay)
-    request = read(context, plan, plan_file, cloud_list, cloud_list_file)
+    request = read(context, plan, cloud_list)
     sites = [site for site in context.store.sites(overlay) if site.state is SiteState.CONNECTED]
     result = Result("return_clouds")
     subnets = {cloud.place: "" for cloud in request.clouds.clouds if str(cloud.place) in (released or [])}

@@ -230,7 +230,7 @@ def test_a_dry_run_tells_and_changes_nothing(bench: Bench) -> None:
         ({"site_options": {"aws eu-west-1": {"zone": 1}}}, "SITE_OPTIONS, 'aws eu-west-1': zone: known are hosts"),
         ({"site_options": {"aws eu-west-1": {"options": {"zone": 1}}}}, "options.zone: unknown option"),
         ({"site_options": {"aws eu-west-1": {"options": 5}}}, "SITE_OPTIONS, 'aws eu-west-1': site, options: 5"),
-        ({"plan_file": "plan.json"}, "asks the scheduler that runs it"),
+        ({"plan": "global:plan.json"}, "asks the scheduler that runs it"),
     ],
 )
 def test_what_is_malformed_is_refused_in_one_line_and_changes_nothing(
@@ -253,19 +253,19 @@ def test_a_region_whose_gateways_nobody_could_reach_is_refused(bench: Bench) -> 
 
 
 class Files:
-    """The global space of a scheduler."""
+    """The data spaces of a scheduler."""
 
     def __init__(self, **files: Any) -> None:
         self.files = files
 
     def download_file(self, space: str, path: str) -> bytes:
-        assert space == "global"
-        return json.dumps(self.files[path]).encode()
+        return json.dumps(self.files[f"{space}_{path}"]).encode()
 
 
-def test_plan_and_list_may_be_files_of_the_global_space(bench: Bench) -> None:
-    bench.context.scheduler = lambda: Files(plan=[boot("a", *IRELAND)], clouds=CLOUDS)  # type: ignore[assignment,return-value]
-    reconfigure_overlay(bench.context, overlay="presto", plan_file="plan", cloud_list_file="clouds")
+def test_plan_and_list_may_be_files_of_a_data_space(bench: Bench) -> None:
+    files = Files(global_plan=[boot("a", *IRELAND)], user_clouds=CLOUDS)
+    bench.context.scheduler = lambda: files  # type: ignore[assignment,return-value]
+    bench.extend(plan="global:plan", cloud_list="user:clouds")
     assert "aws-eu-west-1" in bench.sites()
 
 
