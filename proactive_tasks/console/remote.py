@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 import re
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 from proactive_tasks.overlay.errors import InputError, SchedulerInputError
 from proactive_tasks.reports.tables import render, table
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.records import JobInfo, TaskInfo
+from proactive_tasks.scheduler.records import Download, JobInfo, TaskInfo
 
 SHOWN = 80
 PREFIX = re.compile(r"^\[\d+t\d+@[^;\]]*;\d\d:\d\d:\d\d\] ?")
@@ -112,7 +113,7 @@ class RemoteOutcome:
         return render(*shown) + "".join(f"written: {file}\n" for file in self.files)
 
     def _answer(self, task: TaskInfo) -> str:
-        return (self.values.get(task.name) or "") if task.fine else self.why.get(task.name, "")
+        return _plain(self.values.get(task.name) or "") if task.fine else self.why.get(task.name, "")
 
 
 def outcome(scheduler: Scheduler, job: int, results: Path | None = None) -> RemoteOutcome:
@@ -130,7 +131,7 @@ def outcome(scheduler: Scheduler, job: int, results: Path | None = None) -> Remo
         job=info,
         tasks=tasks,
         url=found.url,
-        values={task.name: values.get(task.name) for task in tasks if task.fine},
+        values={task.name: values.get(task.name) for task in tasks if task.status == "FINISHED"},
         result_map=scheduler.result_map(job) if info.result_map_present else {},
         why={task.name: why(scheduler, job, task) for task in found.failed if task.status not in INNOCENT},
         files=save(scheduler, info, tasks, results) if results else (),
@@ -178,7 +179,7 @@ def save(scheduler: Scheduler, job: JobInfo, tasks: Sequence[TaskInfo], folder: 
         for task in tasks:
             if task.name in names and task.fine:
                 document = scheduler.download(job.id, task.name)
-                name = _file_name(document.file_name, task.name, taken)
+                name = _file_name(document.file_name or task.name + _extension(document), task.name, taken)
                 written.append(_write(folder / name, document.content))
         if job.result_map_present:
             text = json.dumps(scheduler.result_map(job.id), indent=2, ensure_ascii=False)
@@ -186,6 +187,17 @@ def save(scheduler: Scheduler, job: JobInfo, tasks: Sequence[TaskInfo], folder: 
     except OSError as error:
         raise InputError(f"folder {folder}: {error.strerror}; name one that can be written (--results)") from None
     return written
+
+
+def _extension(document: Download) -> str:
+    """How the file of a result ends of which the task said no name."""
+    if not document.content_type.startswith("text/plain"):
+        return mimetypes.guess_extension(document.content_type.partition(";")[0].strip()) or ""
+    try:
+        json.loads(document.content)
+    except ValueError:
+        return ".txt"
+    return ".json"
 
 
 def _file_name(said: str, task: str, taken: set[str]) -> str:
@@ -248,6 +260,18 @@ def known_task(tasks: Sequence[TaskInfo], job: int, name: str) -> str:
     if name not in (names := [task.name for task in tasks]):
         raise SchedulerInputError(f"task {name!r}: job {job} has none of this name; it has: {', '.join(names)}")
     return name
+
+
+def _plain(value: str) -> str:
+    """A result for people: what a task of this package changed, in its own words."""
+    if value.startswith("[B@"):  # Java's word for bytes
+        return "a document"
+    try:
+        found = json.loads(value)
+        done = "; ".join(map(str, found["difference"]))
+    except (ValueError, LookupError, TypeError):
+        return value
+    return "; ".join([done or "nothing to change", *(f"warning: {each}" for each in found.get("warnings", ()))])
 
 
 def _seconds(task: TaskInfo) -> str:

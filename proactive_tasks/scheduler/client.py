@@ -27,6 +27,7 @@ from proactive_tasks.scheduler.records import Download, JobInfo, TaskInfo, Valid
 from proactive_tasks.scheduler.resources import ResourceManager
 from proactive_tasks.scheduler.rest import Rest, segment
 from proactive_tasks.scheduler.submission import check_variables, check_workflow, filled
+from proactive_tasks.scheduler.thirdparty import ThirdPartyCredentials
 
 __all__ = ["Download", "JobInfo", "Scheduler", "TaskInfo", "Validation"]
 
@@ -83,6 +84,7 @@ class Scheduler:
         self.catalog = self._catalog(catalog_url, verify, patience_s)
         self.resources = ResourceManager(self._rest)
         self._spaces = DataSpaces(self._rest)
+        self._third_party = ThirdPartyCredentials(self._rest)
 
     def _catalog(self, url: str, verify: bool | str, patience_s: float | None) -> Catalog:
         if not url:
@@ -126,7 +128,7 @@ class Scheduler:
 
     def version(self) -> dict[str, str]:
         """The versions of `scheduler` and `rest`; needs no session."""
-        return self._rest.read(_texts, "GET", "/rest/scheduler/version", anonymous=True)
+        return self._rest.version()
 
     # Submission
 
@@ -314,29 +316,15 @@ class Scheduler:
 
     def credentials(self) -> list[str]:
         """The keys that are set; the values are never told."""
-        return sorted(self._rest.read(_list, "GET", "/rest/scheduler/credentials/"))
+        return self._third_party.keys()
 
     def put_credential(self, key: str, value: str) -> None:
         """Set a credential that the user's tasks find by its key."""
-        path = "/rest/scheduler/credentials/"
-        by_path = lambda: self._rest.call("POST", f"{path}{_key(key)}", form={"value": value}, repeatable=True)  # noqa: E731
-        by_form = lambda: self._rest.call("POST", path, form={"key": key, "value": value}, repeatable=True)  # noqa: E731
-        self._either(by_path, by_form)
+        self._third_party.put(key, value)
 
     def remove_credential(self, key: str) -> None:
         """Remove a credential; no error where there is none."""
-        path = "/rest/scheduler/credentials/"
-        by_path = lambda: self._rest.call("DELETE", f"{path}{_key(key)}", repeatable=True)  # noqa: E731
-        by_query = lambda: self._rest.call("DELETE", path, params={"key": key}, repeatable=True)  # noqa: E731
-        self._either(by_path, by_query)
-
-    def _either(self, old: Callable[[], Any], new: Callable[[], Any]) -> None:
-        """13.0 takes a credential's key in the path, newer servers as a parameter."""
-        first, second = (old, new) if self.version().get("rest", "").startswith("13.0") else (new, old)
-        try:
-            first()
-        except SchedulerVersionError:
-            second()
+        self._third_party.remove(key)
 
     # Data spaces
 
@@ -382,12 +370,6 @@ def _job(job: int) -> str:
 
 def _task(job: int, task: str) -> str:
     return f"{_job(job)}/tasks/{segment(task)}"
-
-
-def _key(key: str) -> str:
-    if not key.strip() or any(ord(letter) < 32 for letter in key):
-        raise SchedulerInputError(f"credential key {key!r}: is none; use letters, digits and _")
-    return segment(key)
 
 
 def _id(values: Any) -> int:

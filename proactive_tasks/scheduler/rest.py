@@ -123,6 +123,11 @@ class Rest:
                 self._session, self._own = self._login(self, ended), not self._borrowed
             return self._session
 
+    def version(self) -> dict[str, str]:
+        """The versions of `scheduler` and `rest`; needs no session."""
+        path = "/rest/scheduler/version"
+        return self.read(lambda found: {k: str(v) for k, v in found.items()}, "GET", path, anonymous=True)
+
     def read(self, convert: Callable[[Any], T], method: str, path: str, **options: Any) -> T:
         """What the answer's JSON means.
 

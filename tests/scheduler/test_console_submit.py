@@ -280,11 +280,34 @@ def test_no_result_is_written_outside_its_folder(name: str, run: Submit, schedul
     assert (folder / "evil.html").read_bytes() == b"<b>hi</b>"
 
 
-@pytest.mark.parametrize("name", ["", "..", "/", "\0", "."])
-def test_a_result_without_a_name_gets_its_tasks(name: str, run: Submit, scheduler: FakeServer, tmp_path: Path) -> None:
-    scheduler.on("GET", f"{JOBS}/7/tasks/Page/result/metadata", {"file.name": name})
+@pytest.mark.parametrize(
+    ("said", "kind", "content", "name"),
+    [
+        ("", "text/html", b"<b>", "Page.html"), ("", "text/plain", b'{"a": 1}', "Page.json"),
+        ("", "text/plain;charset=utf-8", b"{a=1}", "Page.txt"), ("", "application/x-unknown", b"", "Page"),
+        ("..", "text/html", b"", "Page"), ("/", "text/html", b"", "Page"), (".", "text/html", b"", "Page"),
+        ("\0", "text/html", b"", "_"), (".bashrc", "text/plain", b"", "bashrc"),
+    ],
+)  # fmt: skip
+def test_a_result_without_a_name_gets_its_tasks(
+    said: str, kind: str, content: bytes, name: str, run: Submit, scheduler: FakeServer, tmp_path: Path
+) -> None:
+    scheduler.on("GET", f"{JOBS}/7/tasks/Page/result/metadata", {"file.name": said})
+    scheduler.on("GET", f"{JOBS}/7/tasks/Page/result/download", Answer(200, content, kind))
     assert run("--follow", 7, "--results", tmp_path).code == 0
-    assert {file.name for file in tmp_path.iterdir()} == {"result_map.json", "_" if name == "\0" else "Page"}
+    assert {file.name for file in tmp_path.iterdir()} == {"result_map.json", name}
+
+
+def test_the_results_of_this_packages_tasks_are_told_in_their_words(run: Submit, scheduler: FakeServer) -> None:
+    ours = json.dumps({"task": "x", "difference": ["make a", "make b"], "warnings": ["c is old"]})
+    scheduler.on("GET", f"{JOBS}/7/result/value", {"Plan": ours, "Page": "[B@5c5ef9e9"})
+    shown = run("--follow", 7).out
+    assert "make a; make b; warning: c is old" in shown
+    assert "a document" in shown
+    scheduler.on("GET", f"{JOBS}/7/result/value", {"Plan": '{"difference": []}', "Page": "[1, 2]"})
+    shown = run("--follow", 7).out
+    assert "nothing to change" in shown
+    assert "[1, 2]" in shown
 
 
 def test_two_results_of_one_name_are_two_files(run: Submit, scheduler: FakeServer, tmp_path: Path) -> None:
