@@ -11,6 +11,7 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -216,11 +217,12 @@ class Rest:
             stop=stop_after_delay(patience),
             reraise=True,
         )
+        begun = time.monotonic()
         try:
             return retrying(self._attempt, method, path, headers, again, sent)
         except _LostError as error:
             raise SchedulerUnreachableError(
-                f"{self.url} does not answer ({error}), tried for {patience:.0f} s; "
+                f"{self.url} does not answer ({error}), tried for {time.monotonic() - begun:.0f} s; "
                 "check the URL, and that the server runs"
             ) from error.__cause__
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
 import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +154,28 @@ def test_waiting_shows_tasks_results_and_files(run: Submit, scheduler: FakeServe
         assert word in said.out
     assert (tmp_path / "results" / "page.html").read_bytes() == b"<b>hi</b>"
     assert json.loads((tmp_path / "results" / "result_map.json").read_text()) == {"links": "2"}
+
+
+def test_a_terminal_shows_what_runs_now(scheduler: FakeServer) -> None:
+    shown = threading.Event()
+    running = job_info(7, "RUNNING", numberOfRunningTasks=1, numberOfFinishedTasks=1)
+    halfway = listed(task_state(0, "Plan", "FINISHED"), task_state(1, "Page", "RUNNING", progress=30))
+    done = job_info(7, "FINISHED", numberOfFinishedTasks=2)
+    ended = listed(task_state(0, "Plan", "FINISHED"), task_state(1, "Page", "FINISHED"))
+    scheduler.on("GET", f"{JOBS}/7/info", lambda _: done if shown.is_set() else running)
+    scheduler.on("GET", f"{JOBS}/7/taskstates", lambda _: ended if shown.is_set() else halfway)
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "proactive_tasks.console.submit", "--follow", "7"]
+    environment = {**os.environ, "PROACTIVE_URL": scheduler.url, "PROACTIVE_PASSWORD": PASSWORD, "TERM": "xterm"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=slave) as following:
+        os.close(slave)
+        seen = b""
+        while b"1 of 2 tasks: Page 30 %" not in seen:
+            seen += os.read(master, 4096)
+        shown.set()
+        assert following.wait(30) == 0
+    os.close(master)
+    assert b"Plan: FINISHED after 2.85 s" in seen
 
 
 def test_a_job_is_followed_by_its_number_and_told_as_json(run: Submit) -> None:

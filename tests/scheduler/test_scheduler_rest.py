@@ -195,6 +195,29 @@ def test_a_server_that_is_busy_for_long_is_told(server: FakeServer, connect: Con
     one_line(error, "HTTP 503")
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_server_that_hangs_is_not_waited_for_without_end(
+    method: str, server: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def hang(_: Asked) -> Answer:
+        let_go.wait(20)
+        return LOST
+
+    server.on("GET", INFO, hang)
+    server.on("POST", "/rest/scheduler/submit", hang)
+    scheduler = connect(server, patience_s=0.1)
+    scheduler.connect()
+    monkeypatch.setattr("proactive_tasks.scheduler.rest.READ_S", 0.3)
+    begun = time.monotonic()
+    with pytest.raises(SchedulerUnreachableError) as error:
+        scheduler.job(7) if method == "GET" else scheduler.submit(XML)
+    let_go.set()
+    one_line(error, "timed out", "does not answer" if method == "GET" else "look before you repeat it")
+    assert time.monotonic() - begun < 5
+
+
 # What it refuses
 
 
