@@ -25,6 +25,7 @@ from tests.console.conftest import Answer as Said
 from tests.endpoints import Served, free_port, serving
 from tests.scheduler.conftest import Connect
 
+PAGE = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
 JOB = """<?xml version="1.0" encoding="UTF-8"?>
 <job xmlns="urn:proactive:jobdescriptor:3.13" name="{}"><variables>{}</variables><taskFlow>{}</taskFlow></job>"""
 VARIABLES = '<variable name="N" value="2" model="PA:INTEGER[0,10]"/><variable name="TEXT" value=""/>'
@@ -62,6 +63,7 @@ FLOW = JOB.format(
 ).encode()
 FAULTY = JOB.format("Client_Faulty", VARIABLES, task("Work", 'raise ValueError("no room")')).encode()
 LONG = JOB.format("Client_Long", VARIABLES, task("Work", "import time\ntime.sleep(60)")).encode()
+BUCKET = "client-tests"
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +180,31 @@ def test_a_job_is_followed_over_a_restart_of_the_endpoint(tmp_path: Path, connec
         assert statuses[-1] == "FINISHED"
 
 
+def test_a_workflow_of_the_catalog_is_submitted_by_its_name(script: Script, scheduler: Scheduler) -> None:
+    catalog = scheduler.catalog
+    catalog.create_bucket(BUCKET)
+    made = catalog.add(BUCKET, "My flow #1", "Workflow/standard", FLOW, "application/xml", "first", "Client tests")
+    assert (made.name, made.bucket, made.project) == ("My flow #1", BUCKET, "Client tests")
+    with pytest.raises(SchedulerInputError) as error:
+        catalog.add(BUCKET, "My flow #1", "Workflow/standard", FLOW, "application/xml", "first")
+    assert error.value.status == 409
+    catalog.revise(BUCKET, "My flow #1", FLOW, "application/xml", "second")
+    assert [each.message for each in catalog.revisions(BUCKET, "My flow #1")] == ["second", "first"]
+    assert [each.name for each in catalog.objects(BUCKET, "workflow")] == ["My flow #1"]
+    done = script(submit, "My flow #1", "--bucket", BUCKET, "-v", "N=1", "--wait", "-o", "json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["name"], found["variables"]["N"], len(found["tasks"])) == ("My flow #1", "1", 3)
+    refused = script(submit, "My flow #1", "--bucket", BUCKET, "-v", "N=11")
+    assert (refused.code, refused.out) == (2, "")
+    assert "Expected value should be in range [0‥10], received 11" in refused.err
+    assert script(submit, "Nope", "--bucket", BUCKET).code == 2
+    with pytest.raises(SchedulerInputError):
+        catalog.add(BUCKET, "Broken", "Workflow/standard", b"<job/>", "application/xml", "first")
+    catalog.remove(BUCKET, "My flow #1")
+    catalog.remove_bucket(BUCKET)
+
+
 def test_validation_agrees_in_the_path_and_in_the_document(scheduler: Scheduler) -> None:
     for text in ("plain", "a/b;c\nd"):
         found = scheduler.validate(FLOW, {"TEXT": text, "N": "4"})
@@ -216,3 +243,54 @@ def test_what_the_server_lacks_or_refuses_is_told_apart(script: Script, schedule
     unknown = script(submit, "--status", 999999)
     assert (unknown.code, unknown.out) == (2, "")
     assert "The job represented by this ID '999999' is unknown" in unknown.err
+
+
+def test_the_resource_manager_tells_its_nodes(scheduler: Scheduler) -> None:
+    full = scheduler.resources.monitoring_full()
+    assert full["nodesEvents"]
+    found = scheduler.resources.monitoring(-1)
+    assert scheduler.resources.monitoring(found["latestCounter"])["nodesEvents"] == []
+    url = full["nodesEvents"][0]["nodeUrl"]
+    scheduler.resources.add_token(url, "client-tests")
+    assert scheduler.resources.tokens() == ["client-tests"]
+    scheduler.resources.remove_token(url, "client-tests")
+    assert scheduler.resources.tokens() == []
+    assert scheduler.resources.node_sources()
+    assert scheduler.resources.topology()["hosts"]
+
+
+def test_the_documented_curl_lines_work(served: Served, tmp_path: Path, scheduler: Scheduler) -> None:
+    """As they stand in the page, but for the URL, the user and the job's number."""
+    scheduler.catalog.create_bucket("network-overlay")
+    spec = FLOW.replace(b'name="TEXT"', b'name="SPEC"')
+    scheduler.catalog.add("network-overlay", "Deploy_Overlay", "Workflow/standard", spec, "application/xml", "first")
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "Measure_Overlay.xml").write_bytes(FLOW)
+    (tmp_path / "overlay.yaml").write_text("version: 1\n")
+    (tmp_path / "passphrase.txt").write_text("pass phrase")
+    (tmp_path / ".proactive-password").write_text(served.password)
+    job = scheduler.submit(FLOW.replace(b'"Work"', b'"Provision_Gateway"').replace(b'"Page"', b'"Report_Overlay"'))
+    scheduler.wait(job, deadline_s=60)
+    block = next(part for part in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) if "/rest/scheduler/login" in part)
+    lines = re.sub(r"^URL=.*", f"URL={served.url}", block, flags=re.MULTILINE).replace(
+        "username=ada", f"username={served.user}"
+    )
+    lines = lines.replace("jobs/7/", f"jobs/{job}/").replace("curl -sS ", "curl -sS --fail-with-body ")
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert (tmp_path / "report.html").read_bytes() == b"<b>hi</b>"
+    assert scheduler.credentials() == ["OVERLAY_PASSPHRASE"]
+    assert scheduler.download_file("user", "overlay.yaml") == b"version: 1\n"
+    of_catalog, of_file = sorted(scheduler.jobs(2), key=lambda each: each.id)
+    assert (of_catalog.name, of_catalog.variables["SPEC"]) == ("Deploy_Overlay", "version: 1\n")
+    assert (of_file.variables["OVERLAY"], of_file.generic["NODE_SOURCE"]) == ("demo", "campus")
+    for each in (of_catalog, of_file):
+        scheduler.kill(each.id)
