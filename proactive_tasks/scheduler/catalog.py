@@ -130,18 +130,12 @@ class Catalog:
         Raises:
             SchedulerInputError: there is one (status 409), the catalog cannot parse it (422), or a name is none (400).
         """
-        params = {
-            "name": name,
-            "kind": kind,
-            "commitMessage": message,
-            "objectContentType": content_type,
-            "projectName": project,
-        }
+        params = {"name": name, "kind": kind, "commitMessage": message, "objectContentType": content_type}
         return self._rest.read(
             _only,
             "POST",
             f"{self._bucket(bucket)}/resources",
-            params=params | ({"tags": tags} if tags else {}),
+            params=params | _if_any(projectName=project, tags=tags),
             files=[("file", (file_name or _file_name(name, content_type), content, content_type))],
         )
 
@@ -157,12 +151,12 @@ class Catalog:
         file_name: str = "",
     ) -> CatalogObject:
         """Add a revision to an object; its kind, content type and extension stay."""
-        params = {"commitMessage": message, "projectName": project}
+        params = {"commitMessage": message}
         return self._rest.read(
             CatalogObject.of,
             "POST",
             f"{self._object(bucket, name)}/revisions",
-            params=params | ({"tags": tags} if tags else {}),
+            params=params | _if_any(projectName=project, tags=tags),
             files=[("file", (file_name or _file_name(name, content_type), content, content_type))],
         )
 
@@ -227,6 +221,11 @@ def _objects(found: Sequence[Mapping[str, Any]]) -> list[CatalogObject]:
 def _only(answer: Mapping[str, Any]) -> CatalogObject:
     (made,) = answer["object"]
     return CatalogObject.of(made)
+
+
+def _if_any(**values: str) -> dict[str, str]:
+    """What is not said is left to the catalog: the project is then the one that the workflow names."""
+    return {name: value for name, value in values.items() if value}
 
 
 def _file_name(name: str, content_type: str) -> str:

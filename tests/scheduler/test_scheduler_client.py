@@ -396,7 +396,7 @@ def test_objects_are_added_revised_read_and_removed(server: FakeServer, schedule
     }  # fmt: skip
     assert server.asked[-1].parts == [("file", "application/xml", "My flow.xml", b"<job/>")]
     catalog.revise("network-overlay", "My flow", b"<job/>", "application/xml", "second", tags="a,b")
-    assert server.asked[-1].query == {"commitMessage": "second", "projectName": "", "tags": "a,b"}
+    assert server.asked[-1].query == {"commitMessage": "second", "tags": "a,b"}
     assert catalog.object("network-overlay", "My flow").kind == "Workflow/standard"
     assert len(catalog.revisions("network-overlay", "My flow")) == 2
     assert catalog.raw("network-overlay", "My flow") == catalog.raw("network-overlay", "My flow", 12) == b"<job/>"
