@@ -11,10 +11,14 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from proactive_tasks.engine import descriptor
+from proactive_tasks.scheduler import packaging
+from proactive_tasks.scheduler.wheel import build
 from tests.scheduler.wheels import wheel
 
 ROOT = Path(__file__).parents[2]
@@ -142,3 +146,23 @@ def test_a_container_is_given_the_tasks_folder_and_the_nodes_classes(tmp_path: P
 
 def test_the_script_stands_in_a_workflow_as_it_is() -> None:
     assert "]]>" not in SCRIPT.read_text("utf-8")
+
+
+def test_the_images_recipe_copies_the_wheel_that_the_package_carries_and_its_steps_are_shell() -> None:
+    recipe = (ROOT / "catalog/container/Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    steps = [line.partition(" ")[::2] for line in recipe.splitlines() if line and not line.startswith("#")]
+    assert [word for word, _ in steps] == ["FROM", "RUN", "COPY", "RUN", "ENV", "WORKDIR"]
+    for word, rest in steps:
+        if word == "COPY":
+            assert fnmatch(build(ROOT)[0], rest.split()[0])
+        if word == "RUN":
+            subprocess.run(["sh", "-n"], input=rest, text=True, check=True)
+
+
+def test_a_packaged_workflow_carries_the_script_and_the_embedded_engine_leaves_it_aside() -> None:
+    package = packaging.load(ROOT, with_wheel=False)
+    (deploy,) = [each for each in package.objects if each.name == "Deploy_Overlay"]
+    assert b"OverlayEnvironment" in deploy.content
+    loaded = descriptor.load(deploy.content)
+    assert all("environment" not in task.scripts for task in loaded.tasks.values())
+    assert {files.includes for task in loaded.tasks.values() for files in task.inputs} == {"network-overlay/*.whl"}
