@@ -1,4 +1,4 @@
-"""The whole package comes into the embedded engine's catalog in a few seconds, once, and runs as it is stored there."""
+"""The whole package comes into the embedded engine's catalog in a few seconds, once, and runs from there."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_what_somebody_changed_there_is_named_and_put_right(run: Run, client: Sc
     assert run(*bucket, *chosen, "--verify")[0] == 0
 
 
-def test_a_task_of_the_package_runs_as_the_catalog_holds_it(run: Run, client: Scheduler) -> None:
+def test_a_task_of_the_package_runs_from_the_catalog(run: Run, client: Scheduler) -> None:
     """Where no overlay is: the task runs, and says just that."""
     assert run("--only", "Task_Report_Overlay", "--no-wheel")[0] == 0
     with client:
-        job = client.submit(client.catalog.raw("network-overlay", "Task_Report_Overlay"), {"OVERLAY": "nowhere"})
+        job = client.submit_from_catalog("network-overlay", "Task_Report_Overlay", {"OVERLAY": "nowhere"})
         info = client.wait(job, deadline_s=60)
         assert (info.name, info.status) == ("Task_Report_Overlay", "CANCELED")
         assert "Report_Overlay: overlay 'nowhere' is not in the store" in client.log(job)
