@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -93,6 +95,12 @@ def test_a_bad_table_is_refused_by_name(rows: list[str], where: str, message: st
         load_spec(table(*rows))
     assert f"elastic.{where}: " in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_the_example_of_the_docs_loads() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "elastic.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert load_spec(example).elastic.sources
 
 
 def test_a_grace_period_has_bounds() -> None:
