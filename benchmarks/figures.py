@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from clouds import clouds
+from elastic import elastic_events, elastic_site
 
 from proactive_tasks.engine.process import ForkServer
 from proactive_tasks.engine.run import run
@@ -291,5 +292,7 @@ BENCHMARKS: dict[str, Callable[[int | None], Iterator[Figure]]] = {
     "plan_1000": plan_1000,
     "engine_task": engine_task,
     "clouds": clouds,
+    "elastic_events": elastic_events,
+    "elastic_site": elastic_site,
     "false_alarms": false_alarms,
 }
