@@ -77,13 +77,18 @@ def read(source: Path | bytes, variables: Mapping[str, str] | None = None) -> Wo
     return _Reader(job, dict(variables or {})).workflow()
 
 
-def check(workflow: Workflow, credentials: Collection[str] = (), services: Collection[str] = ()) -> None:
+def check(
+    workflow: Workflow,
+    credentials: Collection[str] = (),
+    services: Collection[str] = (),
+    objects: models.Objects | None = None,
+) -> None:
     """Check the values of a workflow's variables, its flow, and what its scripts use of the scheduler's services.
 
     Raises:
         RefusedError: the scheduler would refuse it, or the embedded engine does.
     """
-    models.check(workflow, credentials)
+    models.check(workflow, credentials, objects)
     flow.check(workflow)
     check_names(workflow, services)
 

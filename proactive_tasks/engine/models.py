@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proactive_tasks.store.location import space
@@ -12,7 +13,7 @@ from .task.java import text as java_text
 from .workflow import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from .workflow import Variable, Workflow
 
@@ -44,17 +45,20 @@ PATTERNS = {
     },
 }
 UNSUPPORTED = ("MODEL_FROM_URL", "CATALOG_OBJECT")
+OF_CATALOG = re.compile(r"\s*PA:CATALOG_OBJECT", re.IGNORECASE)
+Objects = Callable[[str, str], str | None]
+"""A catalog's judgement of a model PA:CATALOG_OBJECT and a value: why it does not fit, or None."""
 
 
-def check(workflow: Workflow, credentials: Collection[str] = ()) -> None:
-    """Check every variable of a workflow against its model.
+def check(workflow: Workflow, credentials: Collection[str] = (), objects: Objects | None = None) -> None:
+    """Check every variable of a workflow against its model; those that name `objects` where there is a catalog.
 
     Raises:
         RefusedError: with the scheduler's text for the first one that does not fit.
     """
     values = workflow.values()
     for variable in workflow.variables.values():
-        _check(variable, variable.value, values, credentials, "")
+        _check(variable, variable.value, values, credentials, "", objects)
     for task in workflow.tasks.values():
         own = {
             name: values.get(name, each.value) if each.inherited else each.value
@@ -62,11 +66,21 @@ def check(workflow: Workflow, credentials: Collection[str] = ()) -> None:
         }
         for variable in task.variables.values():
             value = own[variable.name]
-            _check(variable, value, own, credentials, f"Task '{task.name}': ")
+            _check(variable, value, own, credentials, f"Task '{task.name}': ", objects)
 
 
-def _check(variable: Variable, value: str, values: Mapping[str, str], credentials: Collection[str], where: str) -> None:
-    fault = validate(variable.model, value, variable.name, values, credentials)
+def _check(
+    variable: Variable,
+    value: str,
+    values: Mapping[str, str],
+    credentials: Collection[str],
+    where: str,
+    objects: Objects | None,
+) -> None:
+    if objects is not None and OF_CATALOG.match(variable.model):
+        fault = objects(variable.model, value)
+    else:
+        fault = validate(variable.model, value, variable.name, values, credentials)
     if fault:
         raise RefusedError(f"At [tag:job] : {where}Variable '{variable.name}': Model {variable.model}: {fault}")
 

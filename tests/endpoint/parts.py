@@ -20,7 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
 from proactive_tasks.engine.endpoint import answers, catalog_routes, resource_routes
-from proactive_tasks.engine.endpoint.catalog_rules import User
 from proactive_tasks.engine.endpoint.catalog_store import Catalog
 from proactive_tasks.engine.endpoint.sessions import Sessions
 from proactive_tasks.store.database import Database
@@ -44,10 +43,6 @@ class Server:
     @property
     def catalog(self) -> Catalog:
         return Catalog(self.endpoint.store)
-
-    @property
-    def user(self) -> User:
-        return User("admin")
 
     def log_in(self, user: str, password: str) -> str:
         session = self.endpoint.sessions.log_in(user, password)

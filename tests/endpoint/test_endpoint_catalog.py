@@ -544,7 +544,7 @@ def test_a_variable_that_names_an_object_is_looked_up(catalog: Client, server: S
     moment = catalog.ask("GET", "/buckets/probe/resources/Deploy it").json()["commit_time_raw"]
 
     def fault(model: str, value: str) -> str | None:
-        return server.catalog.object_fault(server.user, model, value)
+        return server.catalog.object_fault(model, value)
 
     for model in (
         "PA:CATALOG_OBJECT",
@@ -557,6 +557,13 @@ def test_a_variable_that_names_an_object_is_looked_up(catalog: Client, server: S
         assert fault(model, "probe/Deploy it") is None
     assert fault("PA:CATALOG_OBJECT", f"probe/Deploy it/{moment}") is None
     assert fault("PA:CATALOG_OBJECT?", "") is None
+    assert fault("PA:CATALOG_OBJECT", "probe/Deploy it/x123456789012") == (
+        "Catalog object [probe/Deploy it/x123456789012] does not exist."
+    )
+    catalog.ask("POST", "/buckets", params={"name": "closed"})
+    catalog.add("o", "x", path="/buckets/closed/resources", **SCRIPT)
+    catalog.ask("PUT", "/buckets/closed", params={"owner": "GROUP:others"})
+    assert fault("PA:CATALOG_OBJECT", "closed/o") == "Access to catalog object [closed/o] is not authorized."
     assert fault("PA:CATALOG_OBJECT", "probe/none") == "Catalog object [probe/none] does not exist."
     assert fault("PA:CATALOG_OBJECT(script)", "probe/Deploy it") == (
         "Catalog object [probe/Deploy it] does not match the expected kind [script]."

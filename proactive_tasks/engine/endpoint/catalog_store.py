@@ -236,14 +236,16 @@ class Catalog:
             ]
             return needs, sorted(callers)
 
-    def object_fault(self, user: User, model: str, value: str) -> str | None:
+    def object_fault(self, model: str, value: str) -> str | None:
         """Why a value does not fit a model PA:CATALOG_OBJECT, in the scheduler's words; None if it does."""
         fault = object_fault(model, value)
         if fault or not value.strip():
             return fault
         bucket, name, *revision = value.split("/")
+        if revision and not revision[0].isdecimal():  # the form admits any character at its first place
+            return f"Catalog object [{value}] does not exist."
         try:
-            item = self.object(user, bucket, name, int(revision[0]) if revision else None)
+            item = self.object(User("", rules.GROUPS), bucket, name, int(revision[0]) if revision else None)
         except CatalogError as error:
             if error.status == 403:
                 return f"Access to catalog object [{value}] is not authorized."

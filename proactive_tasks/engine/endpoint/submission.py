@@ -29,6 +29,9 @@ class CatalogReader(Protocol):
     def raw(self, bucket: str, name: str, revision: str | None) -> bytes:
         """The content of an object; raises RefusedRequestError or LookupError if there is none."""
 
+    def object_fault(self, model: str, value: str) -> str | None:
+        """Why a value does not fit a model PA:CATALOG_OBJECT; None if it does."""
+
 
 def routes(endpoint: Endpoint) -> list[BaseRoute]:
     """The routes of submission and validation."""
@@ -139,10 +142,15 @@ def submit(call: Call, submission: Submission) -> Any:
     scheduling = call.endpoint.scheduling
     try:
         workflow = submission.read()
-        descriptor.check(workflow, scheduling.credentials.keys(call.user), SERVICES)
+        _check(call, workflow)
     except RefusedError as error:
         raise _refused(_server_text(error)) from error
     return {"id": scheduling.submit(call.user, submission, workflow), "readableName": workflow.name}
+
+
+def _check(call: Call, workflow: Workflow) -> None:
+    credentials = call.endpoint.scheduling.credentials.keys(call.user)
+    descriptor.check(workflow, credentials, SERVICES, call.endpoint.catalog.object_fault)
 
 
 def validate(call: Call, submission: Submission) -> Any:
@@ -151,7 +159,7 @@ def validate(call: Call, submission: Submission) -> Any:
     fault = trace = task = None
     try:
         workflow = submission.read()
-        descriptor.check(workflow, call.endpoint.scheduling.credentials.keys(call.user), SERVICES)
+        _check(call, workflow)
     except RefusedError as error:
         trace = _server_text(error)
         fault = str(error).partition(": ")[2]
