@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proactive_tasks.overlay.errors import OverlayError
 from proactive_tasks.store.jobs import this_process
 
 from . import actions, descriptor
@@ -123,7 +124,7 @@ class JobRun:
     def _try_to_start(self, task: Task, node: str) -> None:
         try:
             self._start(task, node)
-        except OSError as error:  # no room for its folder, say: the task's misfortune, not that of the other jobs
+        except (OSError, OverlayError) as error:  # no room for its folder, say: no other job's misfortune
             self._with.nodes.give_back(node)
             task.finished = datetime.now(UTC)
             task.error = f"The task could not be started: {error}"

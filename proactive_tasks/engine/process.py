@@ -30,12 +30,16 @@ class ForkServer:
     """The process that forks runners; it starts beside the engine and ends with it, however the engine ends."""
 
     def __init__(self, preload: Sequence[str] = (), later: Sequence[str] = ()) -> None:
+        self._modules = [list(preload), list(later)]
+        self._begin()
+
+    def _begin(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-c", START, str(theirs.fileno()), *(path for path in sys.path if path)]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
         self._control = ours
-        frames.send(ours, [list(preload), list(later)])
+        frames.send(ours, self._modules)
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +51,12 @@ class ForkServer:
         """Start one task execution; answers the socket that brings its log and its outcome."""
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._control, [b"t"], [theirs.fileno()])
+            try:
+                socket.send_fds(self._control, [b"t"], [theirs.fileno()])
+            except OSError:  # something killed the server, for want of memory say: the tasks to come get another
+                self.close()
+                self._begin()
+                socket.send_fds(self._control, [b"t"], [theirs.fileno()])
         frames.send(ours, specification)
         ours.setblocking(False)
         return ours

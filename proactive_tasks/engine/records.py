@@ -67,7 +67,7 @@ class Recorder(threading.Thread):
 
     def snapshot(self, job: Job, **changes: Any) -> None:
         """Take down every task that changed, and how the job stands."""
-        records = [_record(task, self._seal(task)) for task in job.tasks if task.changed]
+        records = [record(task, self._seal(task)) for task in job.tasks if task.changed]
         for task in job.tasks:
             task.changed = False
         changes |= {"status": str(job.status), "started": job.started}
@@ -75,7 +75,7 @@ class Recorder(threading.Thread):
             changes |= {"result_map": dict(job.result_map), "typed_result_map": dict(job.typed_result_map)}
         with self._lock:
             page = self._pages[int(job.number)]
-            page.tasks.update((record.number, record) for record in records)
+            page.tasks.update((each.number, each) for each in records)
             news = {name: value for name, value in changes.items() if name not in page.told or page.told[name] != value}
             page.changes |= news
             page.told |= news
@@ -170,7 +170,8 @@ class Recorder(threading.Thread):
                 log.exception("the records of jobs go on after a fault")
 
 
-def _record(task: Task, sealed: bytes | None) -> TaskRecord:
+def record(task: Task, sealed: bytes | None = None) -> TaskRecord:
+    """How a task stands now."""
     failed = task.error is not None or task.status in (TaskStatus.FAULTY, TaskStatus.IN_ERROR)
     return TaskRecord(
         number=task.number,

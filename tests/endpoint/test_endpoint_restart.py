@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -151,3 +152,14 @@ def test_a_job_whose_key_is_lost_is_told_of_and_does_not_stop_the_others(tmp_pat
         assert second.until(lost)["status"] == "KILLED"
         assert second.until(second.submit(workflow(task("A"))))["status"] == "FINISHED"
     assert f"job {lost} cannot be carried on" in (tmp_path / "serve.err").read_text()
+
+
+def test_an_endpoint_whose_process_for_tasks_was_killed_makes_another(tmp_path: Path) -> None:
+    with serving(tmp_path) as first:
+        assert first.until(first.submit(workflow(task("A"))))["numberOfFaultyTasks"] == 0
+        children = Path(f"/proc/{first.process.pid}/task/{first.process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        assert children
+        info = first.until(first.submit(workflow(task("A"), task("B", after="A"))))
+        assert (info["status"], info["numberOfFaultyTasks"]) == ("FINISHED", 0)

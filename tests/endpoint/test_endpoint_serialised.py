@@ -13,9 +13,7 @@ import pytest
 from proactive_tasks.engine.endpoint.serialised import exception, serialised
 from proactive_tasks.engine.task.java import JavaList, JavaMap, JavaSet
 
-INTEGER = (
-    "rO0ABXNyABFqYXZhLmxhbmcuSW50ZWdlchLioKT3gYc4AgABSQAFdmFsdWV4cgAQamF2YS5sYW5nLk51bWJlcoaslR0LlOCLAgAAeHA"
-)
+INTEGER = "rO0ABXNyABFqYXZhLmxhbmcuSW50ZWdlchLioKT3gYc4AgABSQAFdmFsdWV4cgAQamF2YS5sYW5nLk51bWJlcoaslR0LlOCLAgAAeHA"
 READER = """
 import java.io.*; import java.nio.file.*; import java.util.*;
 public class Reader { public static void main(String[] files) throws Exception { for (String file : files) {
@@ -35,7 +33,7 @@ public class Reader { public static void main(String[] files) throws Exception {
     [
         ("Plan", "rO0ABXQABFBsYW4="),
         (None, "rO0ABXA="),
-        (2, INTEGER + "AAAAAC"),
+        (2, INTEGER + "AAAAC"),
         (b"<b>hi</b>", "PGI+aGk8L2I+"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from proactive_tasks.engine import descriptor, state
 from proactive_tasks.engine.driver import Driver
 from proactive_tasks.engine.execution import JobRun, Surroundings
 from proactive_tasks.engine.job import PRIORITIES, Job, Task
-from proactive_tasks.engine.records import Recorder
+from proactive_tasks.engine.records import Recorder, record
 from proactive_tasks.engine.workflow import RefusedError, Variable, Workflow
 from proactive_tasks.overlay.errors import SecretError, StoreError
 from proactive_tasks.store.dead import free_dead_jobs
@@ -88,9 +88,9 @@ class Scheduling:
     def start(self) -> None:
         """Carry on what is there, and take jobs."""
         free_dead_jobs(self._store)
-        for record in self.records.adopt():
-            self._store.free_leases(f"job {record.id}")  # of the tasks that died with the endpoint before
-            self._carry_on(record)
+        for job in self.records.adopt():
+            self._store.free_leases(f"job {job.id}")  # of the tasks that died with the endpoint before
+            self._carry_on(job)
         self._recorder.start()
         self._thread.start()
 
@@ -102,17 +102,17 @@ class Scheduling:
         self._driver.close()
         self._recorder.close()
 
-    def _carry_on(self, record: JobRecord) -> None:
+    def _carry_on(self, found: JobRecord) -> None:
         try:
-            workflow = self.kept(record.id).read()
-            found = self.records.results(record.id)
-            tasks = [(task, self.vault.open(sealed or b"", PURPOSE)) for task, sealed in found]
-            job = state.restore(workflow, record, tasks, self.system)
+            workflow = self.kept(found.id).read()
+            rows = self.records.results(found.id)
+            tasks = [(task, self.vault.open(sealed or b"", PURPOSE)) for task, sealed in rows]
+            job = state.restore(workflow, found, tasks, self.system)
         except (SecretError, RefusedError, KeyError, ValueError) as error:
-            log.error("job %d cannot be carried on, it counts as killed: %s", record.id, error)  # noqa: TRY400
-            self.records.write(record.id, {"status": "KILLED", "finished": record.submitted})
+            log.error("job %d cannot be carried on, it counts as killed: %s", found.id, error)  # noqa: TRY400
+            self.records.write(found.id, {"status": "KILLED", "finished": found.submitted})
             return
-        self._recorder.enter(job, {task.number for task, _ in found})
+        self._recorder.enter(job, {task.number for task, _ in rows})
         self._driver.enter(job)
 
     # Jobs come in
@@ -134,11 +134,14 @@ class Scheduling:
             sealed=self.vault.seal(json.dumps(kept).encode(), PURPOSE),
         )
         job = Job(workflow, str(number), user, self.system)
+        tasks = [record(task, self._seal(task)) for task in job.tasks]
+        self.records.write(number, {}, tasks)
+        for task in job.tasks:
+            task.changed = False
 
         def enter() -> None:
-            self._recorder.enter(job)
+            self._recorder.enter(job, {task.number for task in tasks})
             self._driver.enter(job)
-            self._recorder.snapshot(job)
             self._events.job_submitted(job)
 
         self._driver.call(enter).result(COMMAND_S)
@@ -196,12 +199,12 @@ class Scheduling:
             written.wait(COMMAND_S)
         return done
 
-    def set_priority(self, record: JobRecord, priority: str) -> None:
+    def set_priority(self, found: JobRecord, priority: str) -> None:
         """Put a job before or behind others."""
-        self.records.set_priority(record.id, {**(record.shown or {}), "priority": priority})
+        self.records.set_priority(found.id, {**(found.shown or {}), "priority": priority})
 
         def change() -> None:
-            run = self._driver.runs.get(record.id)
+            run = self._driver.runs.get(found.id)
             if run is not None:
                 run.job.priority = priority
                 self._driver.sort()
