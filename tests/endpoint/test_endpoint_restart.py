@@ -47,7 +47,7 @@ def test_a_hundred_jobs_all_end_although_the_endpoint_is_killed_in_the_middle(tm
         assert second.get("/jobs")["size"] == 100
 
 
-def test_what_had_finished_stays_and_what_was_running_runs_anew(tmp_path: Path) -> None:
+def test_what_had_finished_stays_and_what_was_running_runs_anew(tmp_path: Path, store_url: str) -> None:
     trace, go = tmp_path / "trace", tmp_path / "go"
     wait = f"import os, time\n{_mark(trace, 'B begins')}\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\n"
     source = workflow(
@@ -55,13 +55,13 @@ def test_what_had_finished_stays_and_what_was_running_runs_anew(tmp_path: Path) 
         task("B", f"{wait}result = variables.get('PA_TASK_REPLICATION')", after="A"),
         task("C", "result = [each.value() for each in results] + [variables.get('V')]", after="B"),
     )
-    with serving(tmp_path) as first:
+    with serving(tmp_path, OVERLAY_STORE=store_url) as first:
         job = first.submit(source)
         _wait_for(trace, "B begins\n" * 3)
         before = first.until(job, "RUNNING")
         first.end(signal.SIGKILL)
     go.touch()
-    with serving(tmp_path) as second:
+    with serving(tmp_path, OVERLAY_STORE=store_url) as second:
         info = second.until(job, "FINISHED")
         assert info["startTime"] == before["startTime"]
         assert second.get(f"/jobs/{job}/tasks")["list"] == ["A", "B", "C", "B*1", "B*2"]
