@@ -144,8 +144,6 @@ def test_a_node_source_lives_and_goes(rm: Client) -> None:
     assert rm.campus() == []
     assert rm.ask("PUT", "nodesource/deploy", data={"nodeSourceName": "campus"}).json()["result"] is True
     assert len(rm.campus()) == 2
-    assert rm.ask("PUT", "nodesource/redeploy", data={"nodeSourceName": "campus"}).json()["result"] is True
-    assert len(rm.campus()) == 2
     assert rm.ask("POST", "nodesource/remove", data={"name": "campus", "preempt": "true"}).json() is True
     assert rm.ask("POST", "nodesource/remove", data={"name": "campus"}).status_code == 400
 

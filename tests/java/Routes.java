@@ -16,6 +16,7 @@ import javax.ws.rs.PathParam;
 import javax.ws.rs.Produces;
 import javax.ws.rs.QueryParam;
 import javax.ws.rs.core.PathSegment;
+import javax.ws.rs.core.UriInfo;
 import org.jboss.resteasy.annotations.providers.multipart.MultipartForm;
 import org.jboss.resteasy.plugins.providers.multipart.MultipartInput;
 
@@ -67,11 +68,13 @@ final class Routes {
         boolean multipart = false;
         boolean body = false;
         boolean anyMatrix = false;
+        boolean anyQuery = false;
         Annotation[][] annotations = method.getParameterAnnotations();
         for (int index = 0; index < annotations.length; index++) {
             Class<?> parameter = method.getParameterTypes()[index];
             multipart |= MultipartInput.class.isAssignableFrom(parameter);
             anyMatrix |= PathSegment.class.isAssignableFrom(parameter);
+            anyQuery |= UriInfo.class.isAssignableFrom(parameter);
             body |= annotations[index].length == 0;
             for (Annotation each : annotations[index]) {
                 multipart |= each instanceof MultipartForm;
@@ -82,6 +85,7 @@ final class Routes {
         route.put("multipart", multipart);
         route.put("body", body);
         route.put("any_matrix", anyMatrix);
+        route.put("any_query", anyQuery);
         return route;
     }
 

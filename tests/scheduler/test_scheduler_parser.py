@@ -279,8 +279,8 @@ BROKEN: list[Case] = [
         [('value="20" model="PA:INTEGER[1,1000]"', 'value="tomorrow" model="PA:DATETIME(yyyy-MM-dd)"')],
         {},
     ),
-    ("url", DEPLOY, [('name="STORE" value=""', 'name="STORE" value="db" model="PA:URL"')], {}),
-    ("uri", DEPLOY, [('name="STORE" value=""', 'name="STORE" value="a b" model="PA:URI"')], {}),
+    ("url", DEPLOY, [("PA:NOT_EMPTY_STRING", "PA:URL")], {"SPEC": "db"}),
+    ("uri", DEPLOY, [("PA:NOT_EMPTY_STRING", "PA:URI")], {"SPEC": "a b"}),
     (
         "a task's variable",
         DEPLOY,

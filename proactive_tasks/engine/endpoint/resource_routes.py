@@ -36,7 +36,6 @@ def routes(endpoint: Endpoint) -> list[BaseRoute]:
         ("POST", "disconnect", answers.disconnect),
         ("GET", "version", answers.version),
         ("GET", "url", answers.url),
-        ("GET", "domains", answers.domains),
         ("GET", "logins/sessionid/{session}", answers.login_of),
         ("GET", "logins/sessionid/{session}/userdata", answers.user_data),
         ("GET", "isactive", answers.is_active),
@@ -57,7 +56,6 @@ def routes(endpoint: Endpoint) -> list[BaseRoute]:
         ("PUT", "nodesource/edit", answers.edit),
         ("PUT", "nodesource/deploy", answers.deploy),
         ("PUT", "nodesource/undeploy", answers.undeploy),
-        ("PUT", "nodesource/redeploy", answers.redeploy),
         ("POST", "nodesource/remove", answers.remove_source),
         ("GET", "nodesource/configuration", answers.configuration),
         ("POST", "nodesource/{source}/nodes", answers.acquire),
@@ -120,11 +118,6 @@ class _Answers:
 
     async def url(self, request: Request) -> Response:
         return PlainTextResponse(f"{request.url.scheme}://{request.url.netloc}")
-
-    async def domains(self, _request: Request) -> Response:
-        return JSONResponse([])
-
-    # what is there
 
     async def is_active(self, request: Request) -> Response:
         self._user(request)
@@ -229,16 +222,6 @@ class _Answers:
         self._user(request)
         asked = await uploads.sent(request, FORM)
         return _tried(lambda: self._resources.undeploy(asked.get("nodeSourceName"), preempt=_truth(asked, "preempt")))
-
-    async def redeploy(self, request: Request) -> Response:
-        user, asked = self._user(request), await uploads.sent(request, FORM)
-        name = asked.get("nodeSourceName")
-
-        def again() -> None:
-            self._resources.undeploy(name, preempt=_truth(asked, "preempt"))
-            self._resources.deploy(name, user)
-
-        return _tried(again)
 
     async def remove_source(self, request: Request) -> Response:
         self._user(request)
