@@ -12,11 +12,13 @@ granted of their types: a scheduler's `variables.get` ignores its default, and e
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 STORE_PASSWORD = "OVERLAY_STORE_PASSWORD"  # noqa: S105 - the name of a credential, not one
 
+PROGRESS_FILE = "PA_TASK_PROGRESS_FILE"
+
 PATIENCE_S = 3.0
 """How long the scheduler is tried for word of another job; the lock that is waited for ends by itself, too."""
 
@@ -47,6 +51,7 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
     """
     variables = bindings["variables"]
     name = str(variables.get("PA_TASK_NAME") or task.__name__)
+    _speak_any_tongue()
     try:
         provide(lambda key: _credential(bindings, key))
         url = _store_url(bindings)
@@ -58,7 +63,7 @@ def call(task: Callable[..., Result], bindings: Mapping[str, Any]) -> str | byte
                 job=owner(variables, url),
                 passphrase=lambda: passphrase_of({PASSPHRASE: _credential(bindings, PASSPHRASE)}),
                 vault_key=bytes.fromhex(_credential(bindings, VAULT_KEY)),
-                progress=_progress,
+                progress=lambda percent, line: _progress(bindings, percent, line),
                 scheduler=lambda: _scheduler(bindings),
             )
             outcome = task(context, **arguments(task, bindings))
@@ -100,16 +105,35 @@ def _share(bindings: Mapping[str, Any]) -> dict[str, Any]:
     parents = list(bindings.get("results") or [])
     if index is None or len(parents) != 1 or parents[0].hadException():
         return {}
-    value = parents[0].value()
-    try:
-        replicas = json.loads(value).get("replicas", []) if isinstance(value, str) else []
-    except (ValueError, AttributeError):
+    value = plain(parents[0].value())
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    replicas = value.get("replicas") if isinstance(value, dict) else None
+    if not isinstance(replicas, list) or not 0 <= int(index) < len(replicas):
         return {}
-    return dict(replicas[int(index)]) if int(index) < len(replicas) else {}
+    share = replicas[int(index)]
+    return share if isinstance(share, dict) else {}
+
+
+def plain(value: Any) -> Any:
+    """A value of the bindings as Python's own: py4j's maps, lists, arrays and sets are neither dict nor list."""
+    if isinstance(value, (str, bytes, bytearray)):
+        return value
+    if isinstance(value, Mapping):
+        return {key: plain(value[key]) for key in value}
+    if isinstance(value, (Sequence, Set)):
+        return [plain(item) for item in value]
+    return value
 
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(wanted)
+    value = plain(value)
+    if isinstance(value, (dict, list)) and wanted is str:
+        value = json.dumps(value)  # a task in between may have read a text that is JSON
     try:
         if isinstance(value, str) and wanted is not str:
             try:
@@ -163,20 +187,31 @@ def _store_url(bindings: Mapping[str, Any]) -> str:
     return make_url(url).set(password=password).render_as_string(hide_password=False)
 
 
-def _progress(percent: int, line: str) -> None:
-    """Tell the task's log, and the scheduler by the file it names for that."""
+def _progress(bindings: Mapping[str, Any], percent: int, line: str) -> None:
+    """Tell the task's log, and the scheduler: by the file that it names for that, else by its object."""
     print(line, flush=True)
-    if path := os.environ.get("PA_TASK_PROGRESS_FILE"):
-        Path(path).write_text(str(percent), encoding="ascii")
+    with contextlib.suppress(Exception):  # no task fails because nobody is told how far it is
+        path = os.environ.get(PROGRESS_FILE) or bindings["variables"].get(PROGRESS_FILE)
+        if path:
+            Path(str(path)).write_text(str(percent), encoding="ascii")
+        elif (progress := bindings.get("progress")) is not None:
+            progress.set(percent)
+
+
+def _speak_any_tongue() -> None:
+    """What the node's locale cannot write is written by its number: no task fails for the frame of a table."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _hand_back(outcome: Result, bindings: Mapping[str, Any]) -> str | bytes:
     for line in outcome.difference:
         print(f"  {line}")
     for name, value in outcome.variables.items():
-        bindings["variables"].put(name, value)
+        bindings["variables"].put(str(name), str(value))
     for name, value in outcome.result_map.items():
-        bindings["resultMap"].put(name, value)
+        bindings["resultMap"].put(str(name), str(value))
     for warning in outcome.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if outcome.preview is None:

@@ -106,12 +106,12 @@ public final class Client {
                 client.removeThirdPartyCredential((String) asked.get("key"));
                 return true;
             case "push":
-                return client.pushFile("user", "in", "a.txt", (String) asked.get("file"));
+                return client.pushFile("user", "/in", "a.txt", (String) asked.get("file"));
             case "pull":
-                client.pullFile("user", "in/a.txt", (String) asked.get("file"));
+                client.pullFile("user", "/in/a.txt", (String) asked.get("file"));
                 return true;
             case "delete_file":
-                return client.deleteFile("user", "in/a.txt");
+                return client.deleteFile("user", "/in/a.txt");
             case "user":
                 return client.getCurrentUser();
             default:

@@ -7,11 +7,14 @@ compared. Clouds and gateways are files (tests/scheduler/field.py): a script is 
 
 from __future__ import annotations
 
+import ast
 import base64
+import copy
 import json
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,11 @@ from proactive_tasks.engine import descriptor
 from proactive_tasks.engine.observer import Silent
 from proactive_tasks.engine.process import Execution, ForkServer
 from proactive_tasks.engine.run import run
+from proactive_tasks.engine.task import frames
 from proactive_tasks.scheduler import EMBEDDED
 from proactive_tasks.scheduler.context import PASSPHRASE
 from proactive_tasks.store.database import Database
+from tests.engine.conftest import task, workflow
 from tests.javaside import Java
 from tests.scheduler.cpython import Cpython, Ran, scripts
 
@@ -113,8 +118,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[str, R
     ran: list[tuple[str, Recorded]] = []
     receive = Execution.receive
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(folder).items():
-            patch.setenv(name, value)
+        for key, value in environment(folder).items():
+            patch.setenv(key, value)
         patch.delenv(EMBEDDED, raising=False)
 
         def heard(self: Execution) -> Any:
@@ -126,16 +131,16 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[str, R
 
         patch.setattr(Execution, "receive", heard)
         with Database.open(f"sqlite:///{folder}/jobs.db") as database, Recorder() as server:
-            for workflow, variables, succeeds in LIFE:
+            for name, variables, succeeds in LIFE:
                 before = len(server.records)
                 job = run(
-                    ROOT / "workflows" / f"{workflow}.xml", {"SINGLE_NODE": "true", **variables}, store=database,
+                    ROOT / "workflows" / f"{name}.xml", {"SINGLE_NODE": "true", **variables}, store=database,
                     server=server, nodes=1, credentials={PASSPHRASE: SECRET}, observer=Silent(),
                 )  # fmt: skip
                 new = server.records[before:]
-                ran += [(workflow, record) for record in new]
+                ran += [(name, record) for record in new]
                 told = [line for record in new for line in record.lines("err")]
-                assert (str(job.status) == "FINISHED") is succeeds, (workflow, variables, told[-5:])
+                assert (str(job.status) == "FINISHED") is succeeds, (name, variables, told[-5:])
         yield ran
 
 
@@ -150,11 +155,11 @@ def test_the_life_of_an_overlay_runs_every_script_of_every_workflow(life: list[t
     for file in sorted((ROOT / "workflows").glob("*.xml")):
         if file.stem in NEEDS_A_SCHEDULER:
             continue
-        for task in descriptor.load(file, {}, [PASSPHRASE]).tasks.values():
-            texts = [script.text for script in task.scripts.values()]
-            texts += [task.executable.text] + ([task.flow.script.text] if task.flow else [])
+        for each in descriptor.load(file, {}, [PASSPHRASE]).tasks.values():
+            texts = [script.text for script in each.scripts.values()]
+            texts += [each.executable.text] + ([each.flow.script.text] if each.flow else [])
             for text in texts:
-                assert (file.stem, text) in ran, f"{file.stem}: {task.name}"
+                assert (file.stem, text) in ran, f"{file.stem}: {each.name}"
 
 
 NEEDS_A_SCHEDULER: dict[str, str] = {}
@@ -165,12 +170,12 @@ def test_behind_a_jvm_gateway_every_script_does_the_same(
     life: list[tuple[str, Recorded]], cpython: Cpython, tmp_path: Path
 ) -> None:
     base = {name: value for name, value in os.environ.items() if name != EMBEDDED} | environment(tmp_path)
-    for workflow, record in life:
+    for file, record in life:
         specification, outcome = record.specification, record.outcome
         state = dict(specification["state"])
         progress = {"PA_TASK_PROGRESS_FILE": str(tmp_path / "progress")}
         variables = {**base, **specification["environment"], **progress}
-        where = f"{workflow}: {specification['environment']['PA_TASK_NAME']}"
+        where = f"{file}: {specification['environment']['PA_TASK_NAME']}"
         assert list(specification["phases"]) in (["task"], ["task", "flow"]), where
         ran = cpython.run(specification["phases"]["task"]["text"], state, variables)
         _same(where, ran, record, flow=False)
@@ -196,3 +201,211 @@ def _same(where: str, ran: Ran, record: Recorded, *, flow: bool) -> None:
     lines = [line for line in ran.err.splitlines() if line.strip()]
     assert scrubbed(lines) == scrubbed([line for line in record.lines("err") if "Failed to execute" not in line]), where
     assert scrubbed([line for line in ran.out.splitlines() if line.strip()])[-3:] == scrubbed(record.lines("out"))[-3:]
+
+
+# The binding with tasks of the tests: behind a JVM gateway, and in the embedded engine's own bindings
+
+EMPTY = {"genericInformation": ["m"], "resultMap": ["m"], "resultMetadata": ["m"], "results": [], "node": "node"}
+SPACES = ("localspace", "cachespace", "userspace", "globalspace", "inputspace", "outputspace")
+TRY = """
+from tests.scheduler import tries
+from proactive_tasks.scheduler.binding import call
+result = call(tries.{name}, globals())
+"""
+Tried = Callable[..., Ran]
+
+
+def parent(value: Any, *, error: str | None = None) -> dict[str, Any]:
+    return {"id": "1", "name": "Before", "error": error, "value": value, "metadata": ["m"]}
+
+
+@pytest.fixture(scope="module")
+def forks(shared: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    """A fork server that has started one task already: what it was given is the form of all others."""
+    folder = tmp_path_factory.mktemp("forks")
+    with pytest.MonkeyPatch.context() as patch, Recorder() as server:
+        for name, value in shared.items():
+            patch.setenv(name, value)
+        with Database.open(f"sqlite:///{folder}/jobs.db") as database:
+            run(workflow(task("First")), store=database, server=server)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One store for all these tasks, which leave it as it is: a new one takes a second to make."""
+    return environment(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(params=["a JVM gateway", "the embedded engine"])
+def tried(
+    request: pytest.FixtureRequest, cpython: Cpython, forks: Recorder, shared: dict[str, str], tmp_path: Path
+) -> Tried:
+    """Run a task of the tests in one of the two worlds."""
+
+    def run_it(name: str, variables: dict[str, Any] | None = None, *parents: Any, **credentials: str) -> Ran:
+        known = {"PA_TASK_NAME": "Try_It", "PA_JOB_ID": "7", "SINGLE_NODE": "true", **(variables or {})}
+        state = {
+            **EMPTY,
+            "variables": ["m", *([key, value] for key, value in known.items())],
+            "credentials": ["m", *([key, value] for key, value in credentials.items())],
+            "results": list(parents),
+            "progress": str(tmp_path / "progress"),
+            "spaces": dict.fromkeys(SPACES, str(tmp_path)),
+        }
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("OVERLAY_")}
+        around = {**kept, **shared, "PYTHONPATH": str(ROOT)}
+        if request.param == "a JVM gateway":
+            return cpython.run(TRY.format(name=name), state, around)
+        return in_the_engine(forks, TRY.format(name=name), state, shared, tmp_path)
+
+    return run_it
+
+
+def in_the_engine(forks: Recorder, text: str, state: dict[str, Any], around: dict[str, str], folder: Path) -> Ran:
+    """The same script as a task of the embedded engine."""
+    root = folder / "task"
+    root.mkdir()
+    specification = copy.deepcopy(forks.records[0].specification)
+    specification |= {"root": str(root), "cwd": str(folder), "environment": around}
+    specification["phases"]["task"]["text"] = text
+    specification["state"] |= state
+    printed: dict[str, list[str]] = {"out": [], "err": []}
+    outcome: dict[str, Any] = {}
+    with forks.start(specification) as connection:
+        connection.setblocking(True)
+        connection.settimeout(60)
+        while message := frames.receive(connection):
+            assert "fault" not in message, message
+            for stream, line in message.get("log", ()):
+                printed[stream].append(line)
+            outcome = message.get("outcome", outcome)
+    told = re.search(r"exit code (\d+)", outcome["error"] or "exit code 0")
+    assert told, outcome
+    names = {} if outcome["error"] else {"result": outcome["value"]}
+    lines = [line for line in printed["err"] if "Failed to execute" not in line]
+    return Ran(int(told[1]), "\n".join(printed["out"]), "\n".join(lines), {**outcome, "names": names})
+
+
+def facts(ran: Ran) -> dict[str, Any]:
+    assert ran.code == 0, ran.err
+    found: dict[str, Any] = json.loads(ran.left["names"]["result"])["facts"]
+    return found
+
+
+REPLICAS = json.dumps({"replicas": [{"hosts": 1}, {"hosts": 2, "sites": ["x"]}]})
+
+
+@pytest.mark.parametrize(
+    ("variables", "parents", "expected"),
+    [
+        ({"HOSTS": "3", "SHARE": "0.25", "DRY_RUN": "True"}, [], {"hosts": 3, "share": 0.25, "dry_run": True}),
+        ({"HOSTS": 3, "SHARE": 1, "DRY_RUN": True}, [], {"hosts": 3, "share": 1.0, "dry_run": True}),
+        ({"DRY_RUN": "1", "MEASURE": "all", "COLOUR": "red"}, [], {"dry_run": True, "measure": "all", "colour": "red"}),
+        (
+            {"SITES": '["a", "b"]', "OPTIONS": '{"k": [1, null]}'},
+            [],
+            {"sites": ["a", "b"], "options": {"k": [1, None]}},
+        ),
+        ({"SITES": ["l", "a"], "OPTIONS": ["m", ["k", ["l", 1]]]}, [], {"sites": ["a"], "options": {"k": [1]}}),
+        ({"HOSTS": "", "SITES": "", "OVERLAY": "", "COLOUR": ""}, [], {"hosts": 1, "sites": None, "colour": None}),
+        ({"OVERLAY": "7", "TEXT": "true"}, [], {"overlay": "7", "text": "true"}),
+        ({"TEXT": ["m", ["k", 1]]}, [], {"text": '{"k": 1}'}),
+        ({"PA_TASK_REPLICATION": 1, "HOSTS": "9"}, [parent(REPLICAS)], {"hosts": 2, "sites": ["x"]}),
+        ({"PA_TASK_REPLICATION": 0}, [parent(["m", ["replicas", ["l", ["m", ["hosts", 5]]]]])], {"hosts": 5}),
+        ({"PA_TASK_REPLICATION": 5, "HOSTS": "9"}, [parent(REPLICAS)], {"hosts": 9}),
+        ({"PA_TASK_REPLICATION": 0, "HOSTS": "9"}, [parent(None, error="it failed")], {"hosts": 9}),
+        ({"PA_TASK_REPLICATION": 0, "HOSTS": "9"}, [parent('{"replicas": 7}')], {"hosts": 9}),
+        ({"PA_TASK_REPLICATION": 0, "HOSTS": "9"}, [parent(["b", "AAA="])], {"hosts": 9}),
+        ({"PA_TASK_REPLICATION": 0, "HOSTS": "9"}, [parent(REPLICAS), parent(REPLICAS)], {"hosts": 9}),
+    ],
+)
+def test_arguments_are_typed_whatever_the_bindings_hold(
+    tried: Tried, variables: dict[str, Any], parents: list[Any], expected: dict[str, Any]
+) -> None:
+    given = {name: value for name, (_, value) in facts(tried("take", variables, *parents)).items()}
+    assert {name: given[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "told"),
+    [
+        ("need", {}, "variable SITE is missing; this task cannot do without it"),
+        ("need", {"SITE": ""}, "variable SITE is missing; this task cannot do without it"),
+        ("take", {"HOSTS": "many"}, "variable HOSTS: "),
+        ("take", {"SITES": "{"}, "variable SITES: "),
+        ("take", {"COLOUR": "green"}, "variable COLOUR: "),
+        ("refused", {}, "site a: no room left"),
+    ],
+)
+def test_an_error_ends_the_task_with_exit_code_1_and_one_line(
+    tried: Tried, name: str, variables: dict[str, Any], told: str
+) -> None:
+    ran = tried(name, variables)
+    assert ran.code == 1
+    assert len(ran.err.strip().splitlines()) == 1
+    assert ran.err.startswith(f"Try_It: {told}")
+    assert "result" not in ran.left["names"]
+
+
+def test_an_error_that_nobody_thought_of_brings_its_traceback(tried: Tried) -> None:
+    ran = tried("broken")
+    assert ran.code == 1
+    assert "Traceback" in ran.err
+    assert ran.err.rstrip().endswith("ValueError: nobody thought of this")
+
+
+def test_a_credential_is_found_by_its_key_and_missed_by_name(tried: Tried) -> None:
+    assert facts(tried("key", {}, **{PASSPHRASE: SECRET}))["passphrase"] == SECRET
+    ran = tried("key", {})
+    assert ran.code == 1
+    assert PASSPHRASE in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_what_java_has_no_counterpart_for_never_reaches_the_result(tried: Tried) -> None:
+    ran = tried("odd")
+    assert facts(ran) == {
+        "at": "2026-01-02 00:00:00+00:00",
+        "address": "10.0.0.1",
+        "10.0.0.2": {"set": ["a", "b"], "tuple": [1, 2]},
+        "nan": None,
+        "infinite": None,
+        "large": 2**80,
+        "colour": "red",
+        "bytes": "b'x'",
+    }
+    assert ["COUNT", "3"] in ran.left["variables"]
+    assert ran.left["resultMap"] == ["m", ["n", "4"]]
+
+
+def test_a_preview_comes_as_bytes_with_its_type_and_the_result_in_the_map(tried: Tried, tmp_path: Path) -> None:
+    ran = tried("shown")
+    assert ran.code == 0, ran.err
+    assert ran.left["names"]["result"] == ["b", base64.b64encode("<p>é</p>".encode()).decode()]
+    metadata = {"content.type": "text/html", "file.name": "shown.html", "file.extension": "html"}
+    assert dict(ran.left["resultMetadata"][1:]) == metadata
+    assert json.loads(dict(ran.left["resultMap"][1:])["shown"])["warnings"] == ["mind the gap"]
+    assert ran.out.splitlines() == ["half way ┃ done", "  a line"]
+    assert ran.err.splitlines() == ["warning: mind the gap"]
+
+
+def test_a_script_runs_alike_in_an_interpreter_of_its_own(harness: Java, cpython: Cpython, tmp_path: Path) -> None:
+    around = {**os.environ, **environment(tmp_path), "PYTHONPATH": str(ROOT)}
+    around["PYTHONIOENCODING"] = "latin-1"  # of a node whose locale has no letters for the frame of a table
+    state = {**EMPTY, "variables": ["m", ["SINGLE_NODE", "true"]], "credentials": ["m"], "spaces": {}}
+    ran = Cpython(harness, tmp_path, [sys.executable]).run(TRY.format(name="shown"), state, around)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[0] == "half way \\u2503 done"
+
+
+def test_no_task_ends_its_process_as_if_nothing_were_wrong() -> None:
+    """By sys.exit(0) at its end a script loses its result: the scheduler's engine reads it behind the script."""
+    for file in [
+        *(ROOT / "proactive_tasks").glob("[!c]*.py"),
+        *(ROOT / "proactive_tasks").glob("c[!l]*.py"),
+        *(ROOT / "proactive_tasks" / "scheduler").glob("*.py"),
+    ]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "exit", "quit", "os._exit"):
+                assert [ast.unparse(each) for each in node.args] == ["1"], f"{file.name}:{node.lineno}"
