@@ -43,7 +43,6 @@ def test_the_guide_leads_from_an_empty_server_to_an_overlay_and_back(endpoint: S
     (tmp_path / ".proactive-password").write_text(PASSWORD)
     (tmp_path / "passphrase").write_text("a passphrase of the guide\n")
     (tmp_path / "store-password").write_text(f"{STORE_PASSWORD}\n")
-    (tmp_path / "scripts").symlink_to(TOP / "scripts")
     (tmp_path / "overlay.yaml").write_text(re.findall(r"```yaml\n(.+?)```", STEPS["6"], re.DOTALL)[0])
     with cluster(STORE_PASSWORD) as database:
         host = database.split()[0].removeprefix("host=")
@@ -68,6 +67,7 @@ def run(commands: str, here: dict[str, str], folder: Path) -> str:
     """One block of the guide, in a shell that has what earlier blocks exported; what it printed."""
     for general, own in here.items():
         commands = commands.replace(general, own)
+    commands = re.sub("^scripts/", f"{TOP}/scripts/", commands, flags=re.MULTILINE)
     script = f"set -eu\n{commands}\nenv -0 > {folder}/exported\n"
     surroundings = {**os.environ, **ENVIRONMENT, "HOME": str(folder), "OVERLAY_STORE_PASSWORD": STORE_PASSWORD}
     done = subprocess.run(
