@@ -160,6 +160,11 @@ def test_an_endpoint_whose_process_for_tasks_was_killed_makes_another(tmp_path: 
         children = Path(f"/proc/{first.process.pid}/task/{first.process.pid}/children").read_text().split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)
+            deadline = time.monotonic() + 30
+            while (
+                Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            ):  # its sockets are closed
+                assert time.monotonic() < deadline
         assert children
         info = first.until(first.submit(workflow(task("A"), task("B", after="A"))))
         assert (info["status"], info["numberOfFaultyTasks"]) == ("FINISHED", 0)
