@@ -19,7 +19,7 @@ from proactive_tasks.lab import image
 from proactive_tasks.lab.lab import Lab
 from proactive_tasks.overlay.model import SiteState
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.elastic import Feed
+from proactive_tasks.scheduler.elastic.digest import Feed
 from proactive_tasks.store import Store
 
 OVERLAYCTL = str(Path(sys.executable).parent / "overlayctl")

@@ -11,10 +11,10 @@ from proactive_tasks.overlay.model import SiteState
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.report_overlay import report_overlay
 from proactive_tasks.scheduler.context import Context
-from proactive_tasks.scheduler.elastic import RUNNING, STARTING
+from proactive_tasks.scheduler.elastic.digest import RUNNING, STARTING
 
 if TYPE_CHECKING:
-    from proactive_tasks.scheduler.resources import ResourceManager
+    from proactive_tasks.scheduler.client.resources import ResourceManager
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from proactive_tasks.overlay.model import SHARED, Origin
 from proactive_tasks.overlay.plan import Action
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.overlay.spec import OverlaySpec, SiteSpec, load_spec, site_spec
+from proactive_tasks.scheduler.client.dataspace import named
 from proactive_tasks.scheduler.context import Context
-from proactive_tasks.scheduler.dataspace import named
 
 
 def allocate_subnet(

@@ -26,8 +26,8 @@ from proactive_tasks.overlay.reconfiguration import (
 )
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.overlay.spec import SiteSpec, site_spec
+from proactive_tasks.scheduler.client.dataspace import named
 from proactive_tasks.scheduler.context import Context
-from proactive_tasks.scheduler.dataspace import named
 from proactive_tasks.store.placements import PlacementBook, counts
 
 Phase = Literal["all", "extend", "shrink"]

@@ -7,7 +7,7 @@ import threading
 from proactive_tasks.overlay.errors import OverlayError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler.context import Context
-from proactive_tasks.scheduler.watching import BUCKET, Options, Watcher
+from proactive_tasks.scheduler.elastic.watching import BUCKET, Options, Watcher
 
 PAUSE_S = 30.0
 """After a failure, so that a job which loops does not spin."""

@@ -169,7 +169,7 @@ def purposes() -> Mapping[str, str]:
 
 def providers(known: Collection[str]) -> dict[str, list[str]]:
     """What each provider lacks, by the way of logging in there that lacks the least."""
-    from proactive_tasks.scheduler.needs import CLOUDS
+    from proactive_tasks.scheduler.client.needs import CLOUDS
 
     return {
         name: min(([key for key in way if key not in known] for way in ways), key=len) for name, ways in CLOUDS.items()

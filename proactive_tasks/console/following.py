@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from proactive_tasks.console.progress import status_line
-from proactive_tasks.scheduler.records import JobInfo, TaskInfo
+from proactive_tasks.scheduler.client.records import JobInfo, TaskInfo
 
 NOT_YET = {"SUBMITTED", "PENDING", "PAUSED", "NOT_STARTED"}
 

@@ -27,8 +27,8 @@ from proactive_tasks.overlay.errors import InputError
 
 if TYPE_CHECKING:
     from proactive_tasks.scheduler.client import Scheduler
-    from proactive_tasks.scheduler.importing import Outcome
-    from proactive_tasks.scheduler.packaging import Package, PackageObject
+    from proactive_tasks.scheduler.package.importing import Outcome
+    from proactive_tasks.scheduler.package.packaging import Package, PackageObject
 
 NAME = "import_catalog"
 DIFFERS = 3
@@ -73,7 +73,7 @@ def import_catalog(
     Exit code 0: all is there. 1: an object was refused, or the server failed. 2: bad input, nothing was sent. 3: what
     is there is not what is in the package (--verify).
     """
-    from proactive_tasks.scheduler import importing, packaging
+    from proactive_tasks.scheduler.package import importing, packaging
 
     if verify and dry_run:
         raise InputError("--verify and --dry-run: both change nothing, but one compares, the other plans; choose one")
@@ -92,7 +92,7 @@ def import_catalog(
 def _all(
     scheduler: Scheduler, package: Package, objects: list[PackageObject], *, verify: bool, dry_run: bool
 ) -> Iterator[Outcome]:
-    from proactive_tasks.scheduler import importing
+    from proactive_tasks.scheduler.package import importing
 
     if verify:
         yield from importing.verify(scheduler, package, objects)
@@ -140,7 +140,7 @@ def _table(package: Package, found: list[Outcome], seconds: float, *, dry_run: b
 
 
 def _end(found: list[Outcome]) -> None:
-    from proactive_tasks.scheduler.importing import State
+    from proactive_tasks.scheduler.package.importing import State
 
     refused = [each for each in found if each.state is State.REFUSED]
     for each in refused:

@@ -33,7 +33,7 @@ def package_catalog(
     as_json: Annotated[bool, typer.Option("--json", help="List what is in them as JSON.")] = False,
 ) -> None:
     """Build the archive for `proactive-client -pkg` and the one for a catalog's import, and list what is in them."""
-    from proactive_tasks.scheduler import archives, importing, packaging
+    from proactive_tasks.scheduler.package import archives, importing, packaging
 
     package = packaging.load(packaging.checkout(), bucket, with_wheel=wheel)
     importing.check(package.objects)

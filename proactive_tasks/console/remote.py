@@ -16,7 +16,7 @@ from typing import Any
 from proactive_tasks.overlay.errors import InputError, SchedulerInputError
 from proactive_tasks.reports.tables import render, table
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.records import Download, JobInfo, TaskInfo
+from proactive_tasks.scheduler.client.records import Download, JobInfo, TaskInfo
 
 SHOWN = 80
 PREFIX = re.compile(r"^\[\d+t\d+@[^;\]]*;\d\d:\d\d:\d\d\] ?")

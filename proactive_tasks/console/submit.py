@@ -212,7 +212,7 @@ def _workflow(
     output: Output,
 ) -> None:
     """Submit, or only validate."""
-    from proactive_tasks.scheduler.submission import check_variables
+    from proactive_tasks.scheduler.client.submission import check_variables
 
     check_variables(order.variables)
     source = _source(scheduler, order)
@@ -271,7 +271,7 @@ def _source(scheduler: Scheduler, order: Order) -> bytes:
 
 def _check(scheduler: Scheduler, order: Order, source: bytes) -> None:
     """Refuse what is a slip of the pen; warn of credentials that the tasks will look for."""
-    from proactive_tasks.scheduler.needs import declared
+    from proactive_tasks.scheduler.client.needs import declared
 
     found = declared(source)
     if (unknown := found.unknown(order.variables)) and not order.undeclared:

@@ -27,8 +27,8 @@ from proactive_tasks.console.connection import (
 from proactive_tasks.console.output import Output, OutputOption
 from proactive_tasks.console.script import SETTINGS, main
 from proactive_tasks.overlay.errors import InputError, LeaseError
-from proactive_tasks.scheduler.asking import Tell
-from proactive_tasks.scheduler.watching import BUCKET, Options, Watcher, process_owner
+from proactive_tasks.scheduler.elastic.asking import Tell
+from proactive_tasks.scheduler.elastic.watching import BUCKET, Options, Watcher, process_owner
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import default_store_url
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proactive_tasks.overlay.model import Origin, Site, SiteState
-from proactive_tasks.scheduler.elastic import ATTEMPTS, Action, Feed, Memory, Presence, retry_s, review
+from proactive_tasks.scheduler.elastic.digest import ATTEMPTS, Action, Feed, Memory, Presence, retry_s, review
 from tests.elastic.feeds import Server, answer, node, source
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

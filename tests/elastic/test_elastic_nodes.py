@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proactive_tasks import acquire_nodes as nodes
-from proactive_tasks.engine.endpoint.resources import Resources
+from proactive_tasks.engine.endpoint.resources.manager import Resources
 from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.model import Origin, SiteState
 from proactive_tasks.overlay.spec import load_spec

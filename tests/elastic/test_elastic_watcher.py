@@ -19,10 +19,9 @@ import pytest
 from proactive_tasks.overlay.errors import InputError, LeaseError, SchedulerInputError, SchedulerUnreachableError
 from proactive_tasks.overlay.model import Origin, SiteState
 from proactive_tasks.overlay.spec import load_spec
-from proactive_tasks.scheduler import asking, watching
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.elastic import ATTEMPTS
-from proactive_tasks.scheduler.watching import Options, Watcher
+from proactive_tasks.scheduler.elastic.digest import ATTEMPTS, asking, watching
+from proactive_tasks.scheduler.elastic.watching import Options, Watcher
 from proactive_tasks.store import Store
 from tests.elastic.feeds import answer, node, source
 from tests.elastic.feedserver import FeedServer, serving
@@ -162,7 +161,7 @@ def test_a_lost_answer_neither_doubles_nor_loses_a_scale_out(
         trial.rounds()
     monkeypatch.undo()
     monkeypatch.setattr(asking, "SETTLE", timedelta(0))
-    monkeypatch.setattr("proactive_tasks.scheduler.elastic.FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("proactive_tasks.scheduler.elastic.digest.FIRST_RETRY_S", 0.0)
     server.lose = False
     trial.rounds(4)
     assert server.out == ["campus"]
@@ -181,7 +180,7 @@ def test_what_is_refused_is_tried_again_later_and_given_up_in_the_end(
     server.refuse = "no such bucket"
     trial.rounds(3)
     assert trial.kinds().count("failed") == 1  # the next attempt comes later
-    monkeypatch.setattr("proactive_tasks.scheduler.elastic.FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("proactive_tasks.scheduler.elastic.digest.FIRST_RETRY_S", 0.0)
     trial.rounds(2 * ATTEMPTS)
     failed = [line for kind, line in trial.lines if kind == "failed"]
     assert len(failed) == ATTEMPTS

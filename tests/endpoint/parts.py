@@ -19,8 +19,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
-from proactive_tasks.engine.endpoint import answers, catalog_routes, resource_routes
-from proactive_tasks.engine.endpoint.catalog_store import Catalog
+from proactive_tasks.engine.endpoint import answers
+from proactive_tasks.engine.endpoint.catalog import routes as catalog_routes
+from proactive_tasks.engine.endpoint.catalog.store import Catalog
+from proactive_tasks.engine.endpoint.resources import routes as resource_routes
 from proactive_tasks.engine.endpoint.sessions import Sessions
 from proactive_tasks.store.database import Database
 

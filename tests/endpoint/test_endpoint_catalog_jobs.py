@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proactive_tasks.engine.endpoint.resources import INFRASTRUCTURE, POLICY
+from proactive_tasks.engine.endpoint.resources.manager import INFRASTRUCTURE, POLICY
 from tests.endpoints import Served
 
 JOB = """<?xml version="1.0" encoding="UTF-8"?>

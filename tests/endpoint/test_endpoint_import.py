@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from proactive_tasks.console import import_catalog
-from proactive_tasks.scheduler import packaging
 from proactive_tasks.scheduler.client import Scheduler
+from proactive_tasks.scheduler.package import packaging
 from tests.endpoints import Served
 
 PACKAGE = packaging.load(Path(__file__).parents[2])

@@ -9,8 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from proactive_tasks.engine.endpoint.nodefeed import Answer, Node
-from proactive_tasks.engine.endpoint.resources import INFRASTRUCTURE, POLICY, Definition, NodeSourceError, Resources
+from proactive_tasks.engine.endpoint.resources.feed import Answer, Node
+from proactive_tasks.engine.endpoint.resources.manager import (
+    INFRASTRUCTURE,
+    POLICY,
+    Definition,
+    NodeSourceError,
+    Resources,
+)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from proactive_tasks.engine.endpoint.resources import INFRASTRUCTURE, POLICY, Resources
+from proactive_tasks.engine.endpoint.resources.manager import INFRASTRUCTURE, POLICY, Resources
 from tests.endpoint.parts import PASSWORD, Server, serve_parts
 
 NODE = {

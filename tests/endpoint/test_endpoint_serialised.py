@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proactive_tasks.engine.endpoint.serialised import exception, serialised
+from proactive_tasks.engine.endpoint.jobs.serialised import exception, serialised
 from proactive_tasks.engine.task.java import JavaList, JavaMap, JavaSet
 
 INTEGER = "rO0ABXNyABFqYXZhLmxhbmcuSW50ZWdlchLioKT3gYc4AgABSQAFdmFsdWV4cgAQamF2YS5sYW5nLk51bWJlcoaslR0LlOCLAgAAeHA"

@@ -12,7 +12,7 @@ import pytest
 from proactive_tasks.clouds.credentials import KEYS
 from proactive_tasks.console import credentials
 from proactive_tasks.console.script import main
-from proactive_tasks.scheduler.needs import CLOUDS
+from proactive_tasks.scheduler.client.needs import CLOUDS
 from tests.console.conftest import Answer as Said
 from tests.scheduler.servers import PASSWORD, Answer, Asked, FakeServer
 

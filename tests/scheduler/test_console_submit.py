@@ -19,7 +19,7 @@ import pytest
 
 from proactive_tasks.console import submit
 from proactive_tasks.console.script import main
-from proactive_tasks.scheduler import client
+from proactive_tasks.scheduler.client import scheduler as client
 from tests.console.conftest import Answer as Said
 from tests.scheduler.servers import PASSWORD, Answer, FakeServer, job_info, listed, refusal, task_state
 
@@ -531,7 +531,7 @@ def test_a_password_that_is_nowhere_is_asked_for_only_on_a_terminal(
 
 
 def test_a_server_that_is_down_is_one_line_and_no_bad_input(run: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proactive_tasks.scheduler.rest.FIRST_PATIENCE_S", 0.2)
+    monkeypatch.setattr("proactive_tasks.scheduler.client.rest.FIRST_PATIENCE_S", 0.2)
     said = run("--list", "--url", "http://127.0.0.1:1")
     assert (said.code, said.out, len(said.err.splitlines())) == (1, "", 1)
     assert "does not answer" in said.err

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from proactive_tasks.console import import_catalog
-from proactive_tasks.scheduler import archives, packaging, rest
-from proactive_tasks.scheduler.comparing import difference
-from proactive_tasks.scheduler.packaging import Package, PackageObject
+from proactive_tasks.scheduler.client import rest
+from proactive_tasks.scheduler.package import archives, packaging
+from proactive_tasks.scheduler.package.comparing import difference
+from proactive_tasks.scheduler.package.packaging import Package, PackageObject
 from tests.scheduler.archive_rules import files
 from tests.scheduler.catalogs import PASSWORD, SmallCatalog, small_catalog
 

@@ -22,8 +22,8 @@ from proactive_tasks.console import package_catalog
 from proactive_tasks.engine import descriptor
 from proactive_tasks.engine.workflow import NotSupportedError
 from proactive_tasks.overlay.errors import InputError, WorkflowError
-from proactive_tasks.scheduler import archives, derived, jobfile, packaging, wheel
-from proactive_tasks.scheduler.packaging import Package, PackageObject
+from proactive_tasks.scheduler.package import archives, derived, jobfile, packaging, wheel
+from proactive_tasks.scheduler.package.packaging import Package, PackageObject
 from tests.scheduler.archive_rules import client_faults, files, import_faults, packed
 
 TOP = Path(__file__).parents[2]

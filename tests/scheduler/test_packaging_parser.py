@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proactive_tasks.scheduler import jobfile, packaging
-from proactive_tasks.scheduler.packaging import PackageObject
+from proactive_tasks.scheduler.package import jobfile, packaging
+from proactive_tasks.scheduler.package.packaging import PackageObject
 from tests.javaside import Java
 
 PACKAGE = packaging.load(Path(__file__).parents[2], with_wheel=False)

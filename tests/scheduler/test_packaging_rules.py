@@ -11,7 +11,7 @@ from lxml import etree
 
 from proactive_tasks.engine import descriptor
 from proactive_tasks.scheduler.context import PASSPHRASE
-from proactive_tasks.scheduler.packaging import load
+from proactive_tasks.scheduler.package.packaging import load
 
 TOP = Path(__file__).parents[2]
 RULES = sorted((TOP / "catalog" / "rules").glob("*.xml"))

@@ -12,8 +12,8 @@ from lxml import etree
 
 from proactive_tasks.overlay.errors import JobDeadlineError, SchedulerError, SchedulerInputError
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.records import JobInfo, TaskInfo
-from proactive_tasks.scheduler.submission import MAX_VARIABLE, MAX_WORKFLOW
+from proactive_tasks.scheduler.client.records import JobInfo, TaskInfo
+from proactive_tasks.scheduler.client.submission import MAX_VARIABLE, MAX_WORKFLOW
 from tests.scheduler.conftest import Connect
 from tests.scheduler.servers import Answer, Asked, FakeServer, job_info, listed, listening, refusal, task_state
 

@@ -9,8 +9,8 @@ import pytest
 from proactive_tasks.allocate_subnet import allocate_subnet
 from proactive_tasks.overlay.errors import InputError, SchedulerInputError, SpecificationError
 from proactive_tasks.scheduler.client import Scheduler
+from proactive_tasks.scheduler.client.dataspace import named
 from proactive_tasks.scheduler.context import Context
-from proactive_tasks.scheduler.dataspace import named
 from proactive_tasks.store import Store
 from tests.scheduler.servers import Answer, FakeServer
 

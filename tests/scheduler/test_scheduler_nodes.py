@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from proactive_tasks.engine import descriptor
-from proactive_tasks.scheduler import packaging
-from proactive_tasks.scheduler.wheel import build
+from proactive_tasks.scheduler.package import packaging
+from proactive_tasks.scheduler.package.wheel import build
 from tests.scheduler.wheels import wheel
 
 ROOT = Path(__file__).parents[2]

@@ -209,7 +209,7 @@ def test_a_server_that_hangs_is_not_waited_for_without_end(
     server.on("POST", "/rest/scheduler/submit", hang)
     scheduler = connect(server, patience_s=0.1)
     scheduler.connect()
-    monkeypatch.setattr("proactive_tasks.scheduler.rest.READ_S", 0.3)
+    monkeypatch.setattr("proactive_tasks.scheduler.client.rest.READ_S", 0.3)
     begun = time.monotonic()
     with pytest.raises(SchedulerUnreachableError) as error:
         scheduler.job(7) if method == "GET" else scheduler.submit(XML)

@@ -17,9 +17,9 @@ import pytest
 from starlette.routing import Mount, Route
 
 from proactive_tasks.engine.endpoint.app import Endpoint, application
-from proactive_tasks.engine.endpoint.resources import Resources
+from proactive_tasks.engine.endpoint.resources.manager import Resources
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.rest import Rest
+from proactive_tasks.scheduler.client.rest import Rest
 from tests.javaside import Java
 
 NOT_ANNOTATED = {

@@ -12,9 +12,8 @@ from typer.main import get_command
 from proactive_tasks.console import credentials, submit
 from proactive_tasks.console.connection import DEFAULT_URL, DEFAULT_USER
 from proactive_tasks.overlay.errors import SchedulerError
-from proactive_tasks.scheduler import rest
-from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.submission import MAX_VARIABLE, MAX_WORKFLOW
+from proactive_tasks.scheduler.client import Scheduler, rest
+from proactive_tasks.scheduler.client.submission import MAX_VARIABLE, MAX_WORKFLOW
 
 PAGE = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
 OF_OTHERS = {"--fail-with-body", "--data-urlencode", "--rawfile"}

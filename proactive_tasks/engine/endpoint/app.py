@@ -10,18 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from proactive_tasks.engine.endpoint import answers, calls
+from proactive_tasks.engine.endpoint.sessions import Sessions
 from proactive_tasks.overlay.errors import OverlayError
 
-from . import answers, calls
-from .sessions import Sessions
-
 if TYPE_CHECKING:
+    from proactive_tasks.engine.endpoint.jobs.events import Events
+    from proactive_tasks.engine.endpoint.jobs.scheduling import Scheduling
+    from proactive_tasks.engine.endpoint.jobs.submission import CatalogReader
     from proactive_tasks.engine.nodes import Nodes
     from proactive_tasks.store import Store
-
-    from .events import Events
-    from .scheduling import Scheduling
-    from .submission import CatalogReader
 
 
 @dataclass(slots=True)
@@ -39,7 +37,10 @@ class Endpoint:
 
 def application(endpoint: Endpoint) -> Starlette:
     """The routes of scheduler and resource manager below /rest, the catalog's below /catalog."""
-    from . import catalog_routes, event_routes, resource_routes, scheduler_routes
+    from proactive_tasks.engine.endpoint import scheduler_routes
+    from proactive_tasks.engine.endpoint.catalog import routes as catalog_routes
+    from proactive_tasks.engine.endpoint.jobs import event_routes
+    from proactive_tasks.engine.endpoint.resources import routes as resource_routes
 
     parts = (event_routes, scheduler_routes, resource_routes)
     rest = [route for part in parts for route in part.routes(endpoint)]

@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import multipart
-from .answers import RefusedRequestError
+from proactive_tasks.engine.endpoint import multipart
+from proactive_tasks.engine.endpoint.answers import RefusedRequestError
 
 if TYPE_CHECKING:
-    from .app import Endpoint
-    from .sessions import Session
+    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.sessions import Session
 
 SMALL = 1_000_000
 WORKFLOW = 10_000_000

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute
 
-from .answers import RefusedRequestError
-from .calls import Call, route
+from proactive_tasks.engine.endpoint.answers import RefusedRequestError
+from proactive_tasks.engine.endpoint.calls import Call, route
 
 if TYPE_CHECKING:
-    from .app import Endpoint
+    from proactive_tasks.engine.endpoint.app import Endpoint
 
 KEY_LENGTH = 255
 

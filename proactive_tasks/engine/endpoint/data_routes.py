@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
+from proactive_tasks.engine.endpoint.answers import RefusedRequestError
+from proactive_tasks.engine.endpoint.calls import FILE, Call, route
 from proactive_tasks.store.location import space
 
-from .answers import RefusedRequestError
-from .calls import FILE, Call, route
-
 if TYPE_CHECKING:
-    from .app import Endpoint
+    from proactive_tasks.engine.endpoint.app import Endpoint
 
 SPACES = re.compile(r"(user|global)(space)?", re.IGNORECASE)
 

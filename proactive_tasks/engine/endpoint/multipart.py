@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .answers import RefusedRequestError
+from proactive_tasks.engine.endpoint.answers import RefusedRequestError
 
 
 @dataclass(slots=True)

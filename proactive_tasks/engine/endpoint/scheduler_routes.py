@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute
 
-from . import credential_routes, data_routes, job_routes, log_routes, result_routes, session_routes, submission
+from proactive_tasks.engine.endpoint import credential_routes, data_routes, session_routes
+from proactive_tasks.engine.endpoint.jobs import logs as log_routes
+from proactive_tasks.engine.endpoint.jobs import results as result_routes
+from proactive_tasks.engine.endpoint.jobs import routes as job_routes
+from proactive_tasks.engine.endpoint.jobs import submission
 
 if TYPE_CHECKING:
-    from .app import Endpoint
+    from proactive_tasks.engine.endpoint.app import Endpoint
 
 
 def routes(endpoint: Endpoint) -> list[BaseRoute]:

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from proactive_tasks.engine.endpoint.app import Endpoint, application
+from proactive_tasks.engine.endpoint.catalog.store import Catalog
+from proactive_tasks.engine.endpoint.jobs.events import Events
+from proactive_tasks.engine.endpoint.jobs.scheduling import Scheduling
+from proactive_tasks.engine.endpoint.resources.manager import Resources
+from proactive_tasks.engine.endpoint.sessions import Sessions
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import state_directory
 from proactive_tasks.store.vault import Vault
-
-from .app import Endpoint, application
-from .catalog_store import Catalog
-from .events import Events
-from .resources import Resources
-from .scheduling import Scheduling
-from .sessions import Sessions
 
 if TYPE_CHECKING:
     from proactive_tasks.engine.process import ForkServer

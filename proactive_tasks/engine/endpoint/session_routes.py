@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from .answers import RefusedRequestError, not_connected
-from .calls import Call, route
+from proactive_tasks.engine.endpoint.answers import RefusedRequestError, not_connected
+from proactive_tasks.engine.endpoint.calls import Call, route
 
 if TYPE_CHECKING:
-    from .app import Endpoint
+    from proactive_tasks.engine.endpoint.app import Endpoint
 
 VERSION = "13.0.3"
 """The release of the server whose answers these are."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
-from .answers import not_connected
+from proactive_tasks.engine.endpoint.answers import not_connected
 
 LIFE_S = 3600.0
 """A session ends after this long without a request."""

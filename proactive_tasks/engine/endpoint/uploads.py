@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from .answers import RefusedRequestError
+from proactive_tasks.engine.endpoint.answers import RefusedRequestError
 
 LIMIT = 64_000_000
 

@@ -1,0 +1,1 @@
+"""The endpoint's catalog: buckets, objects, revisions."""

@@ -1,0 +1,1 @@
+"""The endpoint's jobs: how they come in, run, and what they leave."""

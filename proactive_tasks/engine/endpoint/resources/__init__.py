@@ -1,0 +1,1 @@
+"""The endpoint's resource manager: nodes, node sources, their feed."""

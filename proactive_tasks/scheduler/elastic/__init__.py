@@ -1,0 +1,1 @@
+"""Sites that come and go with a scheduler's node sources."""
