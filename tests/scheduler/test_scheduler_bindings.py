@@ -48,6 +48,10 @@ LIFE: list[tuple[str, dict[str, str], bool]] = [
     ("Scale_Out_Overlay", {"SITE": "nice", "HOSTS": "0"}, True),
     ("Repair_Overlay", {"SITE": "nice"}, True),
     ("Monitor_Overlay", {"CRON": ""}, True),
+    ("Reconfigure_Overlay", {}, True),
+    # no scheduler answers these two: both engines' tasks say so, and Watch_Elastic goes on to its next turn
+    ("Acquire_Nodes", {"SITE": "nice", "NODES": "1", "NODE_SOURCE": "campus"}, False),
+    ("Watch_Elastic", {"RUN_MINUTES": "0"}, True),
     ("Scale_Out_Overlay", {"SITE": "broken"}, False),
     ("Scale_In_Overlay", {"SITES": '["mars"]'}, False),
     ("Scale_In_Overlay", {"SITES": '["nice", "broken"]'}, True),
@@ -151,19 +155,13 @@ def cpython(harness: Java, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_the_life_of_an_overlay_runs_every_script_of_every_workflow(life: list[tuple[str, Recorded]]) -> None:
-    ran = {(name, phase["text"]) for name, record in life for phase in record.specification["phases"].values()}
+    ran = {phase["text"] for _, record in life for phase in record.specification["phases"].values()}
+    assert {name for name, _ in life} == {file.stem for file in (ROOT / "workflows").glob("*.xml")}
     for file in sorted((ROOT / "workflows").glob("*.xml")):
-        if file.stem in NEEDS_A_SCHEDULER:
-            continue
         for each in descriptor.load(file, {}, [PASSPHRASE]).tasks.values():
             texts = [script.text for script in each.scripts.values()]
             texts += [each.executable.text] + ([each.flow.script.text] if each.flow else [])
-            for text in texts:
-                assert (file.stem, text) in ran, f"{file.stem}: {each.name}"
-
-
-NEEDS_A_SCHEDULER: dict[str, str] = {}
-"""Workflows whose tasks ask the scheduler that runs them: why they are not among these."""
+            assert set(texts) <= ran, f"{file.stem}: {each.name}"
 
 
 def test_behind_a_jvm_gateway_every_script_does_the_same(

@@ -121,7 +121,7 @@ def test_the_java_client_reads_what_a_job_put_into_its_result_map(client: Client
 def test_the_java_client_submits_from_the_catalog(client: Client, served: Served, stored: str) -> None:
     given = {"url": served.url, "bucket": "clients", "variables": {"V": "9"}}
     job = client("submit_from_catalog", name=stored, **given)
-    assert client("wait_task", job=job, task="A", ms=WAIT_MS) == ["String", "from the catalog 9"]
+    assert client("wait", job=job, ms=WAIT_MS)["values"]["A"] == ["String", "from the catalog 9"]
     assert "404" in client.refused("submit_from_catalog", name="Missing", **given)
 
 
@@ -131,8 +131,7 @@ def test_the_java_client_kills_and_removes_a_job(client: Client, tmp_path: Path)
     assert "Timeout" in client.refused("wait_task", job=job, task="A", ms=300)
     assert client("finished", job=job) is False
     assert client("kill", job=job) is True
-    client("wait", job=job, ms=WAIT_MS)
-    assert client("state", job=job)["status"] == "KILLED"
+    until(lambda: client("state", job=job)["status"] == "KILLED", DEADLINE_S, "the job is killed")
     assert client("kill", job=job) is False
     assert client("remove", job=job) is True
     assert "404" in client.refused("state", job=job)
@@ -154,7 +153,7 @@ def test_the_java_client_keeps_third_party_credentials(client: Client, tmp_path:
     assert client("put_credential", key="TOKEN", value="geheim") is True
     assert client("credentials") == ["TOKEN"]
     job = submitted(client, tmp_path, task("A", "result = credentials.get('TOKEN')[::-1]"))
-    assert client("wait_task", job=job, task="A", ms=WAIT_MS) == ["String", "mieheg"]
+    assert client("wait", job=job, ms=WAIT_MS)["values"]["A"] == ["String", "mieheg"]
     assert client("remove_credential", key="TOKEN") is True
     assert client("credentials") == []
     assert client("user") == "admin"
