@@ -20,7 +20,8 @@ from proactive_tasks.overlay.errors import InputError, LeaseError, SchedulerInpu
 from proactive_tasks.overlay.model import Origin, SiteState
 from proactive_tasks.overlay.spec import load_spec
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.elastic.digest import ATTEMPTS, asking, watching
+from proactive_tasks.scheduler.elastic import asking, watching
+from proactive_tasks.scheduler.elastic.digest import ATTEMPTS
 from proactive_tasks.scheduler.elastic.watching import Options, Watcher
 from proactive_tasks.store import Store
 from tests.elastic.feeds import answer, node, source
