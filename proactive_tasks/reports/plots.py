@@ -129,7 +129,11 @@ def _matrix(view: Overview, metric: _Metric, values: Mapping[tuple[str, str], fl
         (mpl.colors.to_hex(scale(share)), f"{value:.{metric.digits}f} {metric.unit}") for value, share in reversed(ends)
     ]
     worst = max(values, key=lambda pair: values[pair] if metric.name != "path_mtu" else -values[pair])
-    words = f"{low:.{metric.digits}f} to {high:.{metric.digits}f} {metric.unit}; worst from {worst[0]} to {worst[1]}"
+    words = f"{low:.{metric.digits}f} {metric.unit} everywhere"
+    if high > low:
+        words = (
+            f"{low:.{metric.digits}f} to {high:.{metric.digits}f} {metric.unit}; worst from {worst[0]} to {worst[1]}"
+        )
     svg = _cells(view, paint, metric.name, f"{metric.title}: {words}", legend)
     return Plot(f"{metric.title}, {metric.unit}", words, svg)
 
