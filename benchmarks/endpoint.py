@@ -1,7 +1,8 @@
-"""The embedded engine's endpoint: how soon a job begins, and a hundred at once."""
+"""The embedded engine's endpoint: how soon a job begins, a hundred at once, and the import of the whole catalog."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -36,7 +37,7 @@ class Client:
     """A session with an endpoint."""
 
     def __init__(self, url: str, password: str) -> None:
-        self.url, self.session = f"{url}/rest/scheduler", requests.Session()
+        self.server, self.url, self.session = url, f"{url}/rest/scheduler", requests.Session()
         answer = self.session.post(f"{self.url}/login", data={"username": "admin", "password": password}, timeout=30)
         self.session.headers["sessionid"] = answer.text
 
@@ -108,6 +109,23 @@ def endpoint(runs: int | None) -> Iterator[tuple[Any, ...]]:
     yield "submission to the endpoint to the first line of its first task", "s", first, 0.5
     yield "100 jobs of two tasks submitted at once, to the end of all", "s", all_ended, None
     yield "of 100 jobs, lost by a kill of the endpoint in the middle", "jobs", lost, 0, True
+
+
+def catalog_import(runs: int | None) -> Iterator[tuple[Any, ...]]:
+    """The package into an empty catalog, object by object, and once more."""
+    first, again = [], []
+    password = secrets.token_urlsafe(16)
+    command = [sys.executable, "-m", "proactive_tasks.console.import_catalog", "--output", "json"]
+    for _ in range(runs or 3):
+        with tempfile.TemporaryDirectory() as name, serving(Path(name), password) as (_, client):
+            environment = {**os.environ, "PROACTIVE_URL": client.server, "PROACTIVE_PASSWORD": password}
+            for seconds in (first, again):
+                started = time.monotonic()
+                done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=DEADLINE_S, check=True)
+                seconds.append(time.monotonic() - started)
+    objects = len(json.loads(done.stdout)["objects"])
+    yield f"import of the whole catalog ({objects} objects), the command", "s", first, 5
+    yield "the same again, nothing to send", "s", again, None
 
 
 def _submit(client: Client, number: int) -> list[int]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from clouds import clouds
 from elastic import elastic_events, elastic_site
-from endpoint import endpoint
+from endpoint import catalog_import, endpoint
 
 from proactive_tasks.engine.process import ForkServer
 from proactive_tasks.engine.run import run
@@ -293,6 +293,7 @@ BENCHMARKS: dict[str, Callable[[int | None], Iterator[Figure]]] = {
     "plan_1000": plan_1000,
     "engine_task": engine_task,
     "endpoint": endpoint,
+    "catalog_import": catalog_import,
     "clouds": clouds,
     "elastic_events": elastic_events,
     "elastic_site": elastic_site,
