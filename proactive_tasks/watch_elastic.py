@@ -26,6 +26,10 @@ def watch_elastic(
     confirm_all: bool = False,
     bucket: str = BUCKET,
     job_variables: dict[str, str] | None = None,
+    single_node: bool = False,
+    python_command: str = "",
+    node_environment: str = "",
+    container_image: str = "",
 ) -> Result:
     """Watch for a while; the job's next turn goes on from there, since all that is remembered is in the store.
 
@@ -38,6 +42,10 @@ def watch_elastic(
         confirm_all: all sites may go at once.
         bucket: of the catalog, where the workflows are.
         job_variables: of every job that is submitted.
+        single_node: what this job runs by, its jobs do, too, unless `job_variables` says otherwise.
+        python_command: the same.
+        node_environment: the same.
+        container_image: the same.
 
     Raises:
         InputError: the overlay has no table of node sources, or no scheduler runs this task.
@@ -51,8 +59,15 @@ def watch_elastic(
         context.progress(50, line)
 
     overlay = context.overlay(overlay)
+    own = {
+        "SINGLE_NODE": "true" if single_node else "",
+        "PYTHON_COMMAND": python_command,
+        "NODE_ENVIRONMENT": node_environment,
+        "CONTAINER_IMAGE": container_image,
+    }
+    variables = {name: value for name, value in own.items() if value} | (job_variables or {})
     options = Options(
-        interval_s=interval_s, grace_s=grace_s, confirm_all=confirm_all, bucket=bucket, variables=job_variables or {}
+        interval_s=interval_s, grace_s=grace_s, confirm_all=confirm_all, bucket=bucket, variables=variables
     )
     try:
         with context.scheduler() as scheduler:

@@ -111,6 +111,7 @@ def test_a_new_source_is_one_scale_out_with_the_row_s_values_and_its_end_one_sca
     assert job.name == "Scale_Out_Overlay"
     values = dict(job.variables)
     assert values.pop("REQUEST").startswith("extend-campus-")
+    assert values.pop("STORE") == server.store.url
     assert values == {
         "OVERLAY": "presto",
         "SITE": "campus",

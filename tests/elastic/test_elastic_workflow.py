@@ -41,6 +41,8 @@ def test_a_turn_submits_from_the_catalog_and_the_next_goes_on_from_there(tmp_pat
                 assert scheduler.wait(job, deadline_s=60).succeeded, scheduler.log(job)
                 asked = [each for each in scheduler.jobs() if each.name == "Scale_Out_Overlay"]
                 assert [(each.variables["SITE"], each.variables["SAMPLES"]) for each in asked] == [("attic", "3")]
+                assert asked[0].variables["STORE"] == url, "a job of the watcher runs by what the watcher runs by"
+                assert asked[0].variables["PYTHON_COMMAND"] == "python3"
                 value = scheduler.value(job, "Watch_Elastic") or ""
                 assert ("extend: site attic" in value) == (turn == 0)
                 scheduler.wait(asked[0].id, deadline_s=60)

@@ -101,9 +101,8 @@ class Watcher:
         self._said: set[str] = set()
 
     def _variables(self) -> dict[str, str]:
-        """Jobs work on the same store, if it is one that other machines reach."""
-        shared = {} if self.store.url.startswith("sqlite") else {"STORE": self.store.public_url}
-        return {**shared, **self.options.variables}
+        """Jobs work on the same store."""
+        return {"STORE": self.store.public_url, **self.options.variables}
 
     def _submit(self, workflow: str, variables: Mapping[str, str]) -> int:
         if self.options.workflows is None:
