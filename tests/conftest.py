@@ -1,3 +1,8 @@
 """What all tests share."""
 
-pytest_plugins = ["tests.javaside", "tests.overlays", "tests.postgres"]
+import signal
+
+pytest_plugins = ["tests.overlays", "tests.postgres"]
+
+# A shell starts what runs in its background with SIGINT ignored, and that is inherited: tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
