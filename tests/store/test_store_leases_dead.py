@@ -120,7 +120,10 @@ def test_under_a_scheduler_the_scheduler_says_whether_a_job_is_over(
 
 
 @pytest.mark.parametrize("error", [refusal(403), refusal(404, SchedulerVersionError)])
-def test_a_refused_question_is_no_answer(store: Store, store_url: str, error: SchedulerInputError) -> None:
+def test_a_refused_question_is_no_answer(
+    store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch, error: SchedulerInputError
+) -> None:
+    monkeypatch.delenv(EMBEDDED, raising=False)
     ask = owners.is_over({"PA_SCHEDULER_REST_URL": HERE}, store, store_url, answering(error))
     with pytest.raises(SchedulerInputError):
         ask(f"scheduler job 11 of {HERE}")
