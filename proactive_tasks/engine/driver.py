@@ -108,5 +108,6 @@ def _remove_abandoned() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         with suppress(OSError):
             mine = folder.stat(follow_symlinks=False).st_uid == os.geteuid()
-            if mine and not is_alive((folder / OWNER).read_text("utf-8"), datetime.now(UTC)):
+            owner = (folder / OWNER).read_text("utf-8")  # empty: another engine is just writing it
+            if mine and owner and not is_alive(owner, datetime.now(UTC)):
                 shutil.rmtree(folder, ignore_errors=True)
