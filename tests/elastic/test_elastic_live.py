@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +63,6 @@ def test_a_node_source_brings_its_site_and_takes_it_along_again(overlay: Overlay
         try:
             assert watcher.stdout
             assert json.loads(watcher.stdout.readline())["event"] == "watching"
-            begun = time.monotonic()
             scheduler.resources.create_node_source(
                 "attic-1",
                 LOCAL,
@@ -74,7 +72,6 @@ def test_a_node_source_brings_its_site_and_takes_it_along_again(overlay: Overlay
                 policy_parameters=["ALL", "ME"],
             )
             until(lambda: connected(overlay, "attic-1"), 60, "the site stands")
-            seconds = time.monotonic() - begun
             until(lambda: all(job.over for job in scheduler.jobs()), 60, "its job is over")
             assert overlay.exec("paris/host1", "ping", "-c1", "-W2", overlay.host("attic-1"))
             [job] = [job.id for job in scheduler.jobs() if job.name == "Scale_Out_Overlay"]
@@ -90,7 +87,6 @@ def test_a_node_source_brings_its_site_and_takes_it_along_again(overlay: Overlay
             print(told)
     events = [json.loads(line)["event"] for line in told.splitlines()]
     assert [event for event in events if event in {"extend", "shrink", "failed"}] == ["extend", "shrink"]
-    assert seconds <= 30, "the benchmark knows what it is on a machine that does nothing else"
 
 
 def connected(overlay: Overlay, site: str) -> bool:

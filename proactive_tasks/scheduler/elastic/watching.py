@@ -6,8 +6,6 @@ the placeholder of its first node, is reason enough.
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,12 +28,16 @@ from proactive_tasks.scheduler.elastic.asking import Requests, Tell
 from proactive_tasks.scheduler.elastic.digest import ATTEMPTS, Decision, Feed, Memory, Presence, review
 from proactive_tasks.store.base import now
 from proactive_tasks.store.elastic import FeedPlace
+from proactive_tasks.store.jobs import is_alive, this_process
 
 if TYPE_CHECKING:
     from proactive_tasks.scheduler.client import Scheduler
     from proactive_tasks.store import Lease, Store
 
 BUCKET = "network-overlay"
+
+WATCHER = "watcher "
+"""What the owners of locks begin with that are watchers' processes."""
 
 WHOLE_S = 30.0
 """How often everything is asked for, not only what is new: a server may have been restarted without a trace."""
@@ -312,20 +314,9 @@ class Watcher:
 
 def process_owner() -> str:
     """This process, as the owner of a lock."""
-    return f"watcher {socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+    return f"{WATCHER}{this_process()}"
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether the owner of a lock was a watcher on this machine that runs no more."""
-    words = owner.split()
-    if len(words) != 4 or words[0] != "watcher" or words[1] != socket.gethostname() or not words[2].isdigit():
-        return False
-    return _started(int(words[2])) != words[3]
-
-
-def _started(pid: int) -> str:
-    """When a process began, by the kernel's clock: a number is used again, both together are not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    """Whether the owner of a lock was a watcher on this machine that runs no more; of others nobody knows."""
+    return owner.startswith(WATCHER) and not is_alive(owner.removeprefix(WATCHER), now())
