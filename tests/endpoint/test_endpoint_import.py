@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from proactive_tasks.console import import_catalog
 from proactive_tasks.scheduler.client import Scheduler
-from proactive_tasks.scheduler.package import packaging
+from proactive_tasks.scheduler.package import importing, packaging
 from tests.endpoints import Served
 
 PACKAGE = packaging.load(Path(__file__).parents[2])
@@ -98,3 +99,11 @@ def test_a_script_of_the_package_is_fetched_as_it_is(run: Run, client: Scheduler
         assert client.catalog.raw("network-overlay", wanted.name) == wanted.content
         assert (found.kind, found.content_type, found.extension) == ("Script/task", "text/x-python", "py")
         assert found.project == "Network Overlay Tasks"
+
+
+def test_a_bucket_may_belong_to_a_group_so_that_not_everybody_writes_it(client: Scheduler) -> None:
+    package = replace(PACKAGE, bucket="of-a-group", user_group="scheduleradmins")
+    with client:
+        assert [each.state for each in importing.bring(client, package, package.objects[:1])] == ["added"]
+        [owner] = [each.owner for each in client.catalog.buckets() if each.name == "of-a-group"]
+    assert owner == "GROUP:scheduleradmins"
