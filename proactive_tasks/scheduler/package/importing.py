@@ -26,7 +26,6 @@ from proactive_tasks.overlay.errors import (
 )
 from proactive_tasks.scheduler.client import Scheduler
 from proactive_tasks.scheduler.client.catalog import CatalogObject
-from proactive_tasks.scheduler.package import jobfile
 from proactive_tasks.scheduler.package.comparing import difference
 from proactive_tasks.scheduler.package.packaging import Package, PackageObject
 
@@ -81,25 +80,14 @@ def check(objects: Collection[PackageObject]) -> None:
     for each in objects:
         try:
             if each.workflow:
-                _check_workflow(each)
+                with suppress(NotSupportedError):  # a scheduler may run what the embedded engine does not
+                    descriptor.load(each.content)
             elif each.content_type == "text/x-python":
                 compile(each.content, each.file, "exec")
             elif each.content_type == "application/xml":
                 etree.fromstring(each.content, etree.XMLParser(resolve_entities=False, no_network=True))
         except (WorkflowError, SyntaxError, etree.XMLSyntaxError) as error:
             raise WorkflowError(f"object {each.name} ({each.file}): {error}; nothing was sent") from error
-
-
-def _check_workflow(each: PackageObject) -> None:
-    """What only concerns a scheduler's nodes is judged by the schema alone, all else as a scheduler does."""
-    try:
-        descriptor.load(each.content)
-    except NotSupportedError:
-        job = jobfile.read(each.content, each.file)
-        for task in jobfile.tasks(job):
-            jobfile.drop(task, "inputFiles", "forkEnvironment")
-        with suppress(NotSupportedError):
-            descriptor.load(jobfile.write(job))
 
 
 def bring(
