@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -648,23 +650,25 @@ def test_a_busy_resource_is_waited_for(cloud: Azure) -> None:
     put(cloud, "networkInterfaces", "presto--paris--gateway", lambda p: p.update(enableIPForwarding=False))
     facts = cloud.driver.facts("presto", SITE)
     with cloud.driver._arm(SUBSCRIPTION) as arm:
-        cloud.app.limits.delay_s = 0.3
+        cloud.app.limits.delay_s = math.inf
         nic = arm.network.network_interfaces.get("presto--paris", "presto--paris--gateway")
         arm.network.network_interfaces.begin_create_or_update("presto--paris", "presto--paris--gateway", nic)
         cloud.app.limits.delay_s = 0.01
+        threading.Timer(0.1, cloud.app.state.finish).start()
         cloud.driver.apply(ORDER, facts, _Journal(), lambda _: None)
     assert cloud.plan() == []
 
 
 def test_a_group_that_is_being_removed_is_waited_for(cloud: Azure) -> None:
     cloud.deploy()
-    cloud.app.limits.delay_s = 0.5
+    cloud.app.limits.delay_s = math.inf
     with cloud.driver._arm(SUBSCRIPTION) as arm:
         arm.resources.resource_groups.begin_delete("presto--paris")
     cloud.app.limits.delay_s = 0.01
     facts, lines = cloud.driver.facts("presto", SITE), []
     planned = [change.line for change in cloud.driver.difference(ORDER, facts)]
     assert planned[0] == "resource group presto--paris: wait until its removal is over"
+    threading.Timer(0.1, cloud.app.state.finish).start()
     cloud.driver.apply(ORDER, facts, _Journal(), lines.append)
     assert sorted(lines) == sorted(planned)
     assert cloud.names() == WHOLE

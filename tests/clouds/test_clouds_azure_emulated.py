@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
@@ -352,7 +353,7 @@ def test_it_refuses(api: Clients, what: str) -> None:
 
 
 def test_long_running_operations_end_when_their_time_has_come(api: Clients, served: Azure) -> None:
-    served.app.limits.delay_s = 0.2
+    served.app.limits.delay_s = math.inf
     poller = api.network.route_tables.begin_create_or_update("g", "late", HERE)
     assert poller.status() == "InProgress"
     assert api.network.route_tables.get("g", "late").as_dict()["properties"]["provisioningState"] == "Creating"
@@ -360,14 +361,16 @@ def test_long_running_operations_end_when_their_time_has_come(api: Clients, serv
         api.network.route_tables.begin_create_or_update("g", "late", HERE)
     assert refused.value.error is not None
     assert refused.value.error.code == "AnotherOperationInProgress"
+    served.app.state.finish()
     assert poller.result().as_dict()["properties"]["provisioningState"] == "Succeeded"
 
 
 def test_what_is_not_ready_cannot_be_used(api: Clients, served: Azure) -> None:
-    served.app.limits.delay_s = 0.2
+    served.app.limits.delay_s = math.inf
     late = api.network.public_ip_addresses.begin_create_or_update("g", "late", address())
     with pytest.raises(HttpResponseError, match="not in Succeeded state"):
         api.network.network_interfaces.begin_create_or_update("g", "x", interface(public="late"))
+    served.app.state.finish()
     late.result()
 
 
