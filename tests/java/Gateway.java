@@ -149,6 +149,8 @@ public final class Gateway {
                     map.put(decode(((List<?>) item).get(0)), decode(((List<?>) item).get(1)));
                 }
                 return map;
+            case "x":
+                return new Exception((String) items.get(0));
             case "s":
                 Set<Object> set = new HashSet<>();
                 items.forEach(item -> set.add(decode(item)));

@@ -291,6 +291,20 @@ def facts(ran: Ran) -> dict[str, Any]:
     return found
 
 
+def test_behind_a_jvm_gateway_a_task_that_failed_replicates_nothing_and_its_error_is_the_last(
+    cpython: Cpython, tmp_path: Path
+) -> None:
+    """Its flow script runs all the same, and has the exception as `result`."""
+    loaded = [descriptor.load(file, {}, [PASSPHRASE]) for file in (ROOT / "workflows").glob("*.xml")]
+    flows = [each.flow for job in loaded for each in job.tasks.values() if each.flow]
+    texts = {flow.script.text for flow in flows if flow.kind == "replicate"}
+    assert texts
+    state = {**EMPTY, "variables": ["m"], "credentials": ["m"], "spaces": {}, "result": ["x", "exit code 1"]}
+    for text in texts:
+        ran = cpython.run(text, state, dict(os.environ))
+        assert (ran.code, ran.err, ran.left["names"]["runs"]) == (0, "", 0), text
+
+
 REPLICAS = json.dumps({"replicas": [{"hosts": 1}, {"hosts": 2, "sites": ["x"]}]})
 
 
