@@ -23,6 +23,7 @@ from proactive_tasks.overlay.errors import WorkflowError
 from proactive_tasks.scheduler.package import jobfile
 
 CALL = re.compile(r"^result = call\((\w+)\.(\w+), globals\(\)\)$", re.MULTILINE)
+REFERENCE = re.compile(r"\$\{(\w+)\}")
 OF_THE_BINDING = ("STORE", "SINGLE_NODE", "PYTHON_COMMAND")
 """Variables that every task reads, whatever its function takes."""
 
@@ -158,6 +159,9 @@ def single_task(step: Step, name: str, project: str, declared: Mapping[str, Mapp
     task.set("onTaskError", "cancelJob")
     flow.append(task)
     jobfile.set_variables(job, declared)
+    for name, value in jobfile.info(job).items():
+        if (asked := REFERENCE.fullmatch(value)) and asked[1] not in declared:
+            jobfile.drop_info(job, name)  # it says what a trigger asked for, and no trigger asks for this job
     told = jobfile.text_of(task, "description")
     jobfile.set_description(job, f"{told} One task by itself, to be tried, or put into a workflow of your own.")
     jobfile.set_info(task, "task.icon", jobfile.info(job)["workflow.icon"])

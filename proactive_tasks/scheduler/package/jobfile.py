@@ -150,6 +150,14 @@ def set_info(element: etree._Element, name: str, value: str) -> None:
     add(into, "info", {"name": name, "value": value})
 
 
+def drop_info(element: etree._Element, name: str) -> None:
+    """Take one generic information of a job or a task out."""
+    for parent in all_of(element, "genericInformation"):
+        for each in all_of(parent, "info"):
+            if each.get("name") == name:
+                parent.remove(each)
+
+
 def info(element: etree._Element) -> dict[str, str]:
     """The generic information of a job or a task."""
     return {each.get("name", ""): each.get("value", "") for each in all_of(element, "genericInformation/info")}
