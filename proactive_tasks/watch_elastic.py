@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from proactive_tasks.overlay.errors import OverlayError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.scheduler.elastic.watching import BUCKET, Options, Watcher
-
-PAUSE_S = 30.0
-"""After a failure, so that a job which loops does not spin."""
 
 KEPT = 100
 """So many of the last lines stand in the result."""
@@ -69,12 +65,7 @@ def watch_elastic(
     options = Options(
         interval_s=interval_s, grace_s=grace_s, confirm_all=confirm_all, bucket=bucket, variables=variables
     )
-    try:
-        with context.scheduler() as scheduler:
-            watcher = Watcher(context.store, overlay, scheduler, owner=context.job, tell=tell, options=options)
-            watcher.run(threading.Event(), once=not run_minutes, seconds=60.0 * run_minutes)
-    except OverlayError:
-        if run_minutes:
-            threading.Event().wait(PAUSE_S)
-        raise
+    with context.scheduler() as scheduler:
+        watcher = Watcher(context.store, overlay, scheduler, owner=context.job, tell=tell, options=options)
+        watcher.run(threading.Event(), once=not run_minutes, seconds=60.0 * run_minutes)
     return Result("watch_elastic", facts={"overlay": overlay, "lines": lines})

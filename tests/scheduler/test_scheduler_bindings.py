@@ -305,6 +305,28 @@ def test_behind_a_jvm_gateway_a_task_that_failed_replicates_nothing_and_its_erro
         assert (ran.code, ran.err, ran.left["names"]["runs"]) == (0, "", 0), text
 
 
+@pytest.mark.parametrize(
+    ("minutes", "result", "loop"),
+    [
+        ("60", "{}", True),
+        ("0", "{}", False),
+        ("00", "{}", False),
+        ("60", ["x", "exit code 1"], "* * * * *"),
+        ("60", None, "* * * * *"),
+        ("0", ["x", "exit code 1"], False),
+    ],
+)
+def test_a_watcher_that_fails_at_once_does_not_spin(
+    cpython: Cpython, minutes: str, result: object, loop: object
+) -> None:
+    [watch] = descriptor.load(ROOT / "workflows" / "Watch_Elastic.xml").tasks.values()
+    assert watch.flow
+    variables = ["m", ["RUN_MINUTES", minutes]]
+    state = {**EMPTY, "variables": variables, "credentials": ["m"], "spaces": {}, "result": result}
+    ran = cpython.run(watch.flow.script.text, state, dict(os.environ))
+    assert (ran.code, ran.left["names"]["loop"]) == (0, loop), ran.err
+
+
 REPLICAS = json.dumps({"replicas": [{"hosts": 1}, {"hosts": 2, "sites": ["x"]}]})
 
 
