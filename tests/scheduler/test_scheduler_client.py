@@ -12,6 +12,7 @@ from lxml import etree
 
 from proactive_tasks.overlay.errors import JobDeadlineError, SchedulerError, SchedulerInputError
 from proactive_tasks.scheduler.client import Scheduler
+from proactive_tasks.scheduler.client import scheduler as client
 from proactive_tasks.scheduler.client.records import JobInfo, TaskInfo
 from proactive_tasks.scheduler.client.submission import MAX_VARIABLE, MAX_WORKFLOW
 from tests.scheduler.conftest import Connect
@@ -134,11 +135,9 @@ def test_finished_is_not_success() -> None:
         assert not JobInfo.of(job_info(7, status)).succeeded
 
 
-def test_a_job_is_stuck_when_only_a_person_moves_it() -> None:
+def test_a_job_is_stuck_when_only_a_person_brings_it_to_its_end() -> None:
     assert JobInfo.of(job_info(7, "IN_ERROR")).stuck
-    assert JobInfo.of(job_info(7, "PAUSED", numberOfPendingTasks=1)).stuck
-    assert not JobInfo.of(job_info(7, "IN_ERROR", numberOfRunningTasks=1)).stuck
-    assert not JobInfo.of(job_info(7, "IN_ERROR", numberOfPendingTasks=1)).stuck
+    assert JobInfo.of(job_info(7, "PAUSED")).stuck
     assert not JobInfo.of(job_info(7, "STALLED")).stuck
 
 
@@ -229,8 +228,30 @@ def test_a_wait_ends_at_its_deadline_and_leaves_the_job(server: FakeServer, sche
     assert not server.requests("PUT", ".*kill")
 
 
-def test_a_wait_ends_with_a_job_that_waits_for_a_person(server: FakeServer, scheduler: Scheduler) -> None:
+@pytest.mark.parametrize("waiting", ["SUBMITTED", "PAUSED"])
+def test_a_wait_ends_with_a_job_that_waits_for_a_person(waiting: str, server: FakeServer, scheduler: Scheduler) -> None:
+    """The server counts a task in error among those that run, and its children among the pending ones."""
+    numbers = {"numberOfInErrorTasks": 1, "numberOfRunningTasks": 1, "numberOfPendingTasks": 1}
+    server.on("GET", INFO, job_info(7, "PAUSED" if waiting == "PAUSED" else "IN_ERROR", **numbers))
+    server.on("GET", STATES, listed(task_state(0, "T", "IN_ERROR"), task_state(1, "Child", waiting)))
+    assert scheduler.wait(7, deadline_s=20).stuck
+
+
+def test_a_wait_lets_the_other_tasks_of_a_job_in_error_go_on(server: FakeServer, scheduler: Scheduler) -> None:
+    failed = task_state(0, "T", "IN_ERROR")
     server.on("GET", INFO, job_info(7, "IN_ERROR", numberOfInErrorTasks=1))
+    server.on("GET", STATES, *(listed(failed, task_state(1, "U", state)) for state in ("PENDING", "RUNNING", "FAULTY")))
+    seen: list[str] = []
+    assert scheduler.wait(7, deadline_s=20, on_change=lambda _, tasks: seen.append(tasks[1].status)).stuck
+    assert seen == ["PENDING", "RUNNING", "FAULTY"]
+
+
+def test_a_wait_does_not_last_for_a_task_that_no_node_takes(
+    server: FakeServer, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "STILL_S", 0.5)
+    server.on("GET", INFO, job_info(7, "IN_ERROR", numberOfInErrorTasks=1))
+    server.on("GET", STATES, listed(task_state(0, "T", "IN_ERROR"), task_state(1, "U", "PENDING")))
     assert scheduler.wait(7, deadline_s=20).stuck
 
 

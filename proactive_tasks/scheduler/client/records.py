@@ -15,15 +15,17 @@ RUNNING = {"RUNNING", "WAITING_ON_ERROR"}
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job as it stands; the numbers of its tasks are by their state."""
+    """A job as it stands, with numbers of its tasks by their state.
+
+    Two of a server's numbers are left out: among the running ones are those in error, too, and among the pending ones
+    those that wait for others. Who wants to know asks for the tasks.
+    """
 
     id: int
     name: str
     status: str
     owner: str
     total: int
-    pending: int
-    running: int
     finished: int
     failed: int
     faulty: int
@@ -43,8 +45,8 @@ class JobInfo:
 
     @property
     def stuck(self) -> bool:
-        """Whether it waits for a person: nothing runs, and nothing will without one."""
-        return self.status in STUCK and not self.running and not (self.pending and self.status == "IN_ERROR")
+        """Whether only a person brings it to its end; tasks that wait for none of its errors may go on."""
+        return self.status in STUCK
 
     @property
     def succeeded(self) -> bool:
@@ -60,8 +62,6 @@ class JobInfo:
             status=str(values["status"]),
             owner=str(values.get("jobOwner") or ""),
             total=_number(values, "totalNumberOfTasks"),
-            pending=_number(values, "numberOfPendingTasks"),
-            running=_number(values, "numberOfRunningTasks"),
             finished=_number(values, "numberOfFinishedTasks"),
             failed=_number(values, "numberOfFailedTasks"),
             faulty=_number(values, "numberOfFaultyTasks"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,9 @@ XML = "application/xml"
 
 POLL_S, SLOWEST_POLL_S = 0.2, 2.0
 """How often a job that is waited for is looked at: at first, and when nothing happens for long."""
+
+STILL_S = 30.0
+"""So long a task may wait for a node before its job, which is in error, is left to a person; servers look each 10 s."""
 
 Watcher = Callable[[JobInfo, list[TaskInfo]], None]
 
@@ -204,7 +207,7 @@ class Scheduler:
         return sorted(listed, key=lambda task: task.id)
 
     def wait(self, job: int, *, deadline_s: float, on_change: Watcher | None = None) -> JobInfo:
-        """Wait until a job is over, or stuck until somebody helps it.
+        """Wait until a job is over; or stuck, when its other tasks have done what they can.
 
         Args:
             job: its number.
@@ -214,16 +217,17 @@ class Scheduler:
         Raises:
             JobDeadlineError: it is neither within the deadline; it goes on.
         """
-        end, pause, known = time.monotonic() + deadline_s, POLL_S, None
+        changed = time.monotonic()
+        end, pause, known = changed + deadline_s, POLL_S, None
         while True:
             with self._while_restarting(end):
                 info = self.job(job)
-                tasks = self.tasks(job) if on_change else []
+                tasks = self.tasks(job) if on_change or info.stuck else []
                 if (info, tasks) != known:
-                    known, pause = (info, tasks), POLL_S
+                    known, pause, changed = (info, tasks), POLL_S, time.monotonic()
                     if on_change:
                         on_change(info, tasks)
-                if info.over or info.stuck:
+                if info.over or (info.stuck and _rests(tasks, time.monotonic() - changed)):
                     return info
             left = end - time.monotonic()
             if left <= 0:
@@ -362,6 +366,13 @@ class Scheduler:
             raise SchedulerInputError(
                 f"{rest.url}: {who} cannot log in: {error.said or error}", error.status, error.said
             ) from error
+
+
+def _rests(tasks: Iterable[TaskInfo], still_s: float) -> bool:
+    """Whether no task goes on, though others are in error; the numbers in a job's information do not tell."""
+    if any(task.running for task in tasks):
+        return False
+    return still_s >= STILL_S or not any(task.status == "PENDING" for task in tasks)
 
 
 def _job(job: int) -> str:
