@@ -126,12 +126,13 @@ def outcome(scheduler: Scheduler, job: int, results: Path | None = None) -> Remo
     """
     info, tasks = scheduler.job(job), scheduler.tasks(job)
     found = RemoteOutcome(info, tasks, job_url(scheduler, job))
-    values = scheduler.values(job) if info.finished or info.faulty or info.over else {}
+    done = [task.name for task in tasks if task.status == "FINISHED"]
+    values = scheduler.values(job) if info.over else {name: scheduler.value(job, name) for name in done}
     return RemoteOutcome(
         job=info,
         tasks=tasks,
         url=found.url,
-        values={task.name: values.get(task.name) for task in tasks if task.status == "FINISHED"},
+        values={name: values.get(name) for name in done},
         result_map=scheduler.result_map(job) if info.result_map_present else {},
         why={task.name: why(scheduler, job, task) for task in found.failed if task.status not in INNOCENT},
         files=save(scheduler, info, tasks, results) if results else (),

@@ -263,11 +263,14 @@ def test_a_job_in_error_says_that_it_waits(run: Submit, scheduler: FakeServer) -
     assert "Plan: IN_ERROR: no room" in said.err
 
 
-def test_a_running_job_is_no_failure_to_show(run: Submit, scheduler: FakeServer) -> None:
-    ends(scheduler, "RUNNING", [task_state(0, "Plan", "RUNNING")], numberOfRunningTasks=1)
+def test_a_running_job_is_no_failure_to_show_with_what_it_has_so_far(run: Submit, scheduler: FakeServer) -> None:
+    ends(scheduler, "RUNNING", [task_state(0, "Plan", "FINISHED"), task_state(1, "Page", "RUNNING")])
+    scheduler.on("GET", f"{JOBS}/7/result/value", Answer(204))
+    scheduler.on("GET", f"{JOBS}/7/tasks/Plan/result/value", Answer(200, "two links", "text/plain"))
     said = run("--status", 7)
     assert (said.code, said.err) == (0, "")
     assert "RUNNING" in said.out
+    assert "two links" in said.out
 
 
 def test_a_deadline_leaves_the_job_and_says_how_to_go_on(run: Submit, scheduler: FakeServer) -> None:
@@ -366,11 +369,16 @@ def test_a_folder_that_cannot_be_made_is_refused(run: Submit, tmp_path: Path) ->
 
 
 def test_logs_are_of_a_job_or_of_a_task_that_it_has(run: Submit, scheduler: FakeServer) -> None:
-    scheduler.on("GET", f"{JOBS}/7/result/log/all", Answer(200, "all\n", "text/plain"))
+    """The server has no log of a job that is not over, as of one in error; its tasks' logs it has."""
+    failed, silent, waiting = (
+        task_state(n, *each) for n, each in enumerate((("Plan", "IN_ERROR"), ("Page", "FINISHED"), ("X", "SUBMITTED")))
+    )
+    ends(scheduler, "IN_ERROR", [silent, failed, waiting], numberOfInErrorTasks=1)
     scheduler.on("GET", f"{JOBS}/7/tasks/Plan/result/log/all", Answer(200, "plan\n", "text/plain"))
-    assert run("--logs", 7).out == "all\n"
+    scheduler.on("GET", f"{JOBS}/7/tasks/Page/result/log/all", Answer(200, "\n", "text/plain"))
+    assert run("--logs", 7).out == "plan\n"
     assert run("--logs", 7, "--task", "Plan").out == "plan\n"
-    refused(run("--logs", 7, "--task", "Nope"), "task 'Nope'", "Plan, Page")
+    refused(run("--logs", 7, "--task", "Nope"), "task 'Nope'", "Plan, Page, X")
 
 
 def test_a_job_is_killed_once(run: Submit, scheduler: FakeServer) -> None:

@@ -336,8 +336,8 @@ def test_names_of_tasks_are_one_segment(task: str, escaped: str, server: FakeSer
 
 
 def test_text_is_utf8_whatever_the_server_forgets_to_say(server: FakeServer, scheduler: Scheduler) -> None:
-    server.on("GET", "/rest/scheduler/jobs/7/result/log/all", Answer(200, "Zürich ↔ 東京\n", "text/plain"))
-    assert scheduler.log(7) == "Zürich ↔ 東京\n"
+    server.on("GET", "/rest/scheduler/jobs/7/tasks/T/result/log/all", Answer(200, "Zürich ↔ 東京\n", "text/plain"))
+    assert scheduler.log(7, "T") == "Zürich ↔ 東京\n"
 
 
 def test_a_token_that_no_header_can_hold_is_refused(server: FakeServer, scheduler: Scheduler) -> None:

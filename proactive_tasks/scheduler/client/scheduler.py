@@ -287,7 +287,7 @@ class Scheduler:
         return answer.content.decode(errors="replace") if answer.content else None
 
     def values(self, job: int) -> dict[str, str]:
-        """The results of all tasks that have one, by their names, as text."""
+        """The results of all tasks that have one, by their names, as text; none before the job is over."""
         return self._rest.read(_texts, "GET", f"{_job(job)}/result/value")
 
     def download(self, job: int, task: str) -> Download:
@@ -309,8 +309,14 @@ class Scheduler:
         return self._rest.read(_list, "GET", f"{_job(job)}/tasks/results/precious/metadata")
 
     def log(self, job: int, task: str | None = None) -> str:
-        """What the tasks of a job printed, or one of them, as far as they ended."""
-        return self._rest.text("GET", f"{_job(job) if task is None else _task(job, task)}/result/log/all")
+        """What the tasks of a job printed, or one of them, as far as they ended.
+
+        Of a job as a whole a server says nothing before it is over, and then without order: each task is asked for.
+        """
+        if task is not None:
+            return self._rest.text("GET", f"{_task(job, task)}/result/log/all")
+        logs = (self.log(job, each.name) for each in self.tasks(job) if each.started)
+        return "".join(log for log in logs if log.strip())
 
     def live_log(self, job: int) -> str:
         """What the running tasks of a job printed since the last call; the first call begins it."""

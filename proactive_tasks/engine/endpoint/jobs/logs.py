@@ -57,8 +57,10 @@ def _numbers(tasks: Iterable[TaskRecord]) -> dict[str, int]:
 
 
 def job_log(call: Call) -> Response:
-    """What all tasks of a job printed."""
+    """What all tasks of a job printed; nothing before it is over, as the server does."""
     job, records = job_of(call, "get the logs of"), call.endpoint.scheduling.records
+    if job.finished is None:
+        return _plain("")
     return _plain(_written(job, _numbers(records.states(job.id)), records.log(job.id)))
 
 

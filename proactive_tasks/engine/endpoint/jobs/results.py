@@ -79,10 +79,11 @@ def failure(task: TaskRecord) -> str | None:
 
 
 def job_values(call: Call) -> Any:
-    """The results of all tasks as texts."""
+    """The results of all tasks as texts; an empty answer while the job has not ended."""
     job = job_of(call, "get the result of")
-    found = call.endpoint.scheduling.records.results(job.id)
-    return {task.name: _value(task) for task, _ in found if task.status not in RUNNING}
+    if job.finished is None:
+        return None
+    return {task.name: _value(task) for task, _ in call.endpoint.scheduling.records.results(job.id)}
 
 
 def _value(task: TaskRecord) -> str | None:
