@@ -197,9 +197,10 @@ def test_a_signal_goes_with_or_without_variables(server: FakeServer, scheduler: 
     assert full.json == {"sv": "12"}
 
 
-def test_a_signal_that_nobody_waits_for_is_bad_input(server: FakeServer, scheduler: Scheduler) -> None:
+@pytest.mark.parametrize("kind", ["SignalApiException", "SignalApiRestException"])
+def test_a_signal_that_nobody_waits_for_is_bad_input(kind: str, server: FakeServer, scheduler: Scheduler) -> None:
     said = "org.ow2.SignalApiException: Job 7 is not ready to receive the signalName go"
-    server.on("POST", "/rest/scheduler/job/7/signals", refusal(500, said, "SignalApiException"))
+    server.on("POST", "/rest/scheduler/job/7/signals", refusal(500, said, kind))
     with pytest.raises(SchedulerInputError, match="not ready to receive"):
         scheduler.signal(7, "go")
 
@@ -277,6 +278,27 @@ def test_a_wait_outlives_a_restart_of_the_server(connect: Connect) -> None:
         server.listen(port)
         waiting.join(20)
     assert [info.status for info in found] == ["FINISHED"]
+
+
+def test_a_wait_outlives_an_error_of_the_server_but_not_a_job_that_is_removed(
+    server: FakeServer, scheduler: Scheduler
+) -> None:
+    failed = refusal(500, "org.hibernate.exception.LockAcquisitionException: could not execute", "RestException")
+    server.on("GET", INFO, job_info(7, "RUNNING"), failed, failed, job_info(7, "FINISHED"))
+    assert scheduler.wait(7, deadline_s=20).succeeded
+    server.on("GET", INFO, job_info(7, "RUNNING"), refusal(404, "The job is unknown !", "UnknownJobRestException"))
+    with pytest.raises(SchedulerInputError, match="unknown"):
+        scheduler.wait(7, deadline_s=20)
+
+
+def test_a_wait_ends_with_a_server_that_errs_for_ever(
+    server: FakeServer, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ERRING_S", 0.5)
+    server.on("GET", INFO, job_info(7, "RUNNING"), refusal(500, "no database", "RestException"))
+    for _ in range(2):  # the second time it errs from the beginning
+        with pytest.raises(SchedulerError, match="HTTP 500: no database"):
+            scheduler.wait(7, deadline_s=20)
 
 
 # Results

@@ -42,7 +42,7 @@ JAVA_CLASS = re.compile(r"^(?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error): ")
 BEYOND_INPUT = {500, 501, 505}
 BUSY = {502, 503, 504}
 
-UNKNOWN = ("UnknownJobRestException", "UnknownTaskRestException", "SignalApiException")
+UNKNOWN = ("UnknownJobRestException", "UnknownTaskRestException", "SignalApiException", "SignalApiRestException")
 """Errors in what was asked that the server answers with 500."""
 
 T = TypeVar("T")

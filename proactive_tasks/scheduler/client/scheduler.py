@@ -39,6 +39,9 @@ POLL_S, SLOWEST_POLL_S = 0.2, 2.0
 STILL_S = 30.0
 """So long a task may wait for a node before its job, which is in error, is left to a person; servers look each 10 s."""
 
+ERRING_S = 60.0
+"""So long after its last good answer a server that errs is asked again how a job stands: it may be starting."""
+
 Watcher = Callable[[JobInfo, list[TaskInfo]], None]
 
 
@@ -217,17 +220,18 @@ class Scheduler:
         Raises:
             JobDeadlineError: it is neither within the deadline; it goes on.
         """
-        changed = time.monotonic()
+        changed, heard = time.monotonic(), float("-inf")
         end, pause, known = changed + deadline_s, POLL_S, None
         while True:
-            with self._while_restarting(end):
+            with self._while_restarting(end, heard + ERRING_S):
                 info = self.job(job)
                 tasks = self.tasks(job) if on_change or info.stuck else []
                 if (info, tasks) != known:
                     known, pause, changed = (info, tasks), POLL_S, time.monotonic()
                     if on_change:
                         on_change(info, tasks)
-                if info.over or (info.stuck and _rests(tasks, time.monotonic() - changed)):
+                heard = time.monotonic()
+                if info.over or (info.stuck and _rests(tasks, heard - changed)):
                     return info
             left = end - time.monotonic()
             if left <= 0:
@@ -236,12 +240,15 @@ class Scheduler:
             pause = min(pause * 1.3, SLOWEST_POLL_S)
 
     @contextmanager
-    def _while_restarting(self, end: float) -> Iterator[None]:
-        """A server may restart while its jobs go on; only the deadline ends waiting for it."""
+    def _while_restarting(self, end: float, patience: float) -> Iterator[None]:
+        """A server may restart while its jobs go on; only the deadline ends waiting for its answer."""
         try:
             yield
         except SchedulerUnreachableError:
             if time.monotonic() >= end:
+                raise
+        except SchedulerError as error:
+            if type(error) is not SchedulerError or time.monotonic() >= min(end, patience):
                 raise
 
     def kill(self, job: int) -> bool:
