@@ -107,7 +107,7 @@ class FakeServer:
         self.scheme, self.port = "http", 0
         versions = json.dumps({"scheduler": version, "rest": version})
         self.on("GET", "/rest/scheduler/version", Answer(200, versions, "application/octet-stream"))
-        self.on("POST", "/rest/scheduler/login", self._login)
+        self.on("POST", "/rest/scheduler/login", self.log_in)
         self.on("PUT", "/rest/scheduler/disconnect", self._disconnect)
 
     @property
@@ -127,7 +127,8 @@ class FakeServer:
     def end_sessions(self) -> None:
         self.sessions.clear()
 
-    def _login(self, asked: Asked) -> Answer:
+    def log_in(self, asked: Asked) -> Answer:
+        """A session, for the one user that there is."""
         if "urlencoded" in asked.headers["content-type"]:
             form = dict(asked.form)
             known = (form.get("username"), form.get("password")) == (USER, PASSWORD)

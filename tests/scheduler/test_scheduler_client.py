@@ -291,6 +291,12 @@ def test_a_wait_outlives_an_error_of_the_server_but_not_a_job_that_is_removed(
         scheduler.wait(7, deadline_s=20)
 
 
+def test_a_wait_outlives_a_server_that_takes_no_log_ins_yet(server: FakeServer, scheduler: Scheduler) -> None:
+    server.on("GET", INFO, job_info(7, "RUNNING"), refusal(401, "not connected"), job_info(7, "FINISHED"))
+    server.on("POST", "/rest/scheduler/login", server.log_in, refusal(500, "no active object"), server.log_in)
+    assert scheduler.wait(7, deadline_s=20).succeeded
+
+
 def test_a_wait_ends_with_a_server_that_errs_for_ever(
     server: FakeServer, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -374,7 +374,9 @@ class Scheduler:
         try:
             return rest.text("POST", "/rest/scheduler/login", anonymous=True, repeatable=True, **sent).strip()
         except SchedulerError as error:
-            if not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
+            # A password is not what a server's own error is about; a file that it cannot read may well be.
+            beyond = self._credentials is None and not isinstance(error, SchedulerInputError)
+            if beyond or not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
                 raise  # it never came to a log-in
             raise SchedulerInputError(
                 f"{rest.url}: {who} cannot log in: {error.said or error}", error.status, error.said
