@@ -326,7 +326,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(catalog: Client, 
     for name, value in {
         "sessionid": str(catalog.http.headers["sessionid"]),
         "content-type": "multipart/form-data; boundary=x",
-        "content-length": "64000001",
+        "content-length": "100000001",
     }.items():
         connection.putheader(name, value)
     connection.endheaders()

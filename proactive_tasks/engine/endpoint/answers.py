@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from proactive_tasks.overlay.errors import OverlayError
 
 NOT_CONNECTED = "You are not connected to the server, you should log on first"
+COMMON = "org.ow2.proactive.scheduler.common.exception."
 REST = "org.ow2.proactive_grid_cloud_portal.scheduler.exception."
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,6 +26,9 @@ SMALL = 1_000_000
 WORKFLOW = 10_000_000
 FILE = 100_000_000
 """The most bytes of a form, of a workflow with its variables, and of a file."""
+
+Fields = ImmutableMultiDict[str, str]
+"""Names and values, of which one name may have several."""
 
 
 @dataclass(slots=True)
@@ -47,7 +51,7 @@ class Call:
         return self.request.path_params
 
     @property
-    def query(self) -> Mapping[str, str]:
+    def query(self) -> Fields:
         """The parameters of the query."""
         return self.request.query_params
 
@@ -61,11 +65,15 @@ class Call:
         """The body's media type."""
         return self.request.headers.get("content-type", "")
 
-    def form(self) -> dict[str, str]:
+    def form(self) -> Fields:
         """The fields of a form, whichever way it was sent."""
-        if self.content_type.startswith("multipart/"):
-            return {part.name: part.text for part in self.parts()}
-        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+        if self.content_type.lower().startswith("multipart/"):
+            return Fields([(part.name, part.text) for part in self.parts()])
+        return Fields(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+    def asked(self) -> Fields:
+        """The fields of a form and, above them, those of the query: where a server takes them from either."""
+        return Fields([*self.form().multi_items(), *self.query.multi_items()])
 
     def parts(self) -> list[multipart.Part]:
         """The parts of the body."""

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from proactive_tasks.engine.endpoint.answers import RefusedRequestError, not_connected
-from proactive_tasks.engine.endpoint.calls import Call, route
+from proactive_tasks.engine.endpoint.calls import Call, Fields, route
 
 if TYPE_CHECKING:
     from proactive_tasks.engine.endpoint.app import Endpoint
@@ -64,7 +64,7 @@ def renew(call: Call) -> Response:
     return _text(_checked(call, form))
 
 
-def _checked(call: Call, form: dict[str, str]) -> str:
+def _checked(call: Call, form: Fields) -> str:
     if form.get("credential"):
         raise RefusedRequestError(
             404, "the embedded engine's endpoint takes a user and a password, no credential file", LOGIN

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from proactive_tasks.engine.endpoint import uploads
 from proactive_tasks.engine.endpoint.answers import RefusedRequestError
+from proactive_tasks.engine.endpoint.calls import FILE, Call, Fields, Handler, route
 from proactive_tasks.engine.endpoint.catalog import archives
 from proactive_tasks.engine.endpoint.catalog.records import Bucket, File, Filter, Item
 from proactive_tasks.engine.endpoint.catalog.rules import GROUPS, CatalogError, User, missing
 from proactive_tasks.engine.endpoint.catalog.store import Catalog
+from proactive_tasks.engine.endpoint.multipart import Part
 
 if TYPE_CHECKING:
     from proactive_tasks.engine.endpoint.app import Endpoint
 
 MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;.*)?", re.ASCII)
 MULTIPART = "Unsupported Media Type, body does not have a correct value"
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def routes(endpoint: Endpoint) -> list[BaseRoute]:
     """The routes below /catalog."""
-    answers = _Answers(endpoint, Catalog(endpoint.store))
+    answers = _Answers(Catalog(endpoint.store))
     bucket, objects = "/buckets/{bucket}", "/buckets/{bucket}/resources"
     one = objects + "/{name}"
     revision = one + "/revisions/{committed}"
@@ -59,15 +57,17 @@ def routes(endpoint: Endpoint) -> list[BaseRoute]:
         ("PUT", revision, answers.restore),
         ("GET", revision + "/raw", answers.raw),
     ]
-    known: list[BaseRoute] = [Route(path, _refusing(handler), methods=[method]) for method, path, handler in table]
+    known = [
+        route(endpoint, method, path, _refusing(handler), limit=FILE, login=False) for method, path, handler in table
+    ]
     every = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
     return [*known, Route("/{path:path}", _unknown, methods=every)]
 
 
 def _refusing(handler: Handler) -> Handler:
-    async def answer(request: Request) -> Response:
+    def answer(call: Call) -> Any:
         try:
-            return await handler(request)
+            return handler(call)
         except CatalogError as error:
             raise RefusedRequestError(error.status, str(error)) from error
 
@@ -89,150 +89,147 @@ async def _unknown(request: Request) -> Response:
 class _Answers:
     """A method for each route."""
 
-    def __init__(self, endpoint: Endpoint, catalog: Catalog) -> None:
-        self._endpoint = endpoint
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def _user(self, request: Request) -> User:
+    def _user(self, call: Call) -> User:
         """Who asks; requests that change something must have the header of the session."""
-        named = request.headers.get("sessionid")
-        if named is None and request.method not in ("GET", "HEAD"):
+        named = call.request.headers.get("sessionid")
+        if named is None and call.request.method not in ("GET", "HEAD"):
             raise CatalogError(401, "Unauthorized")
         if not named:
             raise CatalogError(401, "Could not validate empty sessionId")
-        session = self._endpoint.sessions.find(named)
+        session = call.endpoint.sessions.find(named)
         if session is None:
             raise CatalogError(401, "SessionId is invalid")
         return User(session.user, GROUPS, named)
 
-    async def buckets(self, request: Request) -> Response:
-        user, asked = self._user(request), request.query_params
-        found = await run_in_threadpool(
-            self._catalog.buckets, user, asked.get("owner", ""), asked.get("bucketName", ""), _filter(request)
-        )
-        return JSONResponse([_bucket(bucket, "admin") for bucket in found])
+    def buckets(self, call: Call) -> Any:
+        user, asked = self._user(call), call.query
+        found = self._catalog.buckets(user, asked.get("owner", ""), asked.get("bucketName", ""), _filter(call))
+        return [_bucket(bucket, "admin") for bucket in found]
 
-    async def create_bucket(self, request: Request) -> Response:
-        asked = await uploads.sent(request)
+    def create_bucket(self, call: Call) -> Any:
+        asked = call.asked()
         name = _required(asked, "name")
-        user = self._user(request)
-        bucket = await run_in_threadpool(self._catalog.create_bucket, user, name, asked.get("owner"))
+        user = self._user(call)
+        bucket = self._catalog.create_bucket(user, name, asked.get("owner", ""))
         return JSONResponse(_bucket(bucket), 201)
 
-    async def remove_empty_buckets(self, request: Request) -> Response:
-        await run_in_threadpool(self._catalog.remove_empty_buckets, self._user(request))
+    def remove_empty_buckets(self, call: Call) -> Any:
+        self._catalog.remove_empty_buckets(self._user(call))
         return Response()
 
-    async def bucket(self, request: Request) -> Response:
-        user = self._user(request)
-        bucket = await run_in_threadpool(self._catalog.bucket, user, request.path_params["bucket"])
-        return JSONResponse(_bucket(bucket, "admin"))
+    def bucket(self, call: Call) -> Any:
+        user = self._user(call)
+        bucket = self._catalog.bucket(user, call.path["bucket"])
+        return _bucket(bucket, "admin")
 
-    async def give_bucket(self, request: Request) -> Response:
-        asked = await uploads.sent(request)
-        owner, user = _required(asked, "owner"), self._user(request)
-        bucket = await run_in_threadpool(self._catalog.give_bucket, user, request.path_params["bucket"], owner)
-        return JSONResponse(_bucket(bucket))
+    def give_bucket(self, call: Call) -> Any:
+        asked = call.asked()
+        owner, user = _required(asked, "owner"), self._user(call)
+        bucket = self._catalog.give_bucket(user, call.path["bucket"], owner)
+        return _bucket(bucket)
 
-    async def remove_bucket(self, request: Request) -> Response:
-        user = self._user(request)
-        bucket = await run_in_threadpool(self._catalog.remove_bucket, user, request.path_params["bucket"])
-        return JSONResponse(_bucket(bucket))
+    def remove_bucket(self, call: Call) -> Any:
+        user = self._user(call)
+        bucket = self._catalog.remove_bucket(user, call.path["bucket"])
+        return _bucket(bucket)
 
-    async def kinds(self, _request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._catalog.kinds))
+    def kinds(self, _call: Call) -> Any:
+        return self._catalog.kinds()
 
-    async def content_types(self, _request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._catalog.content_types))
+    def content_types(self, _call: Call) -> Any:
+        return self._catalog.content_types()
 
-    async def objects(self, request: Request) -> Response:
-        user, bucket, asked = self._user(request), request.path_params["bucket"], request.query_params
-        items = await run_in_threadpool(self._catalog.objects, user, bucket, _filter(request))
+    def objects(self, call: Call) -> Any:
+        user, bucket, asked = self._user(call), call.path["bucket"], call.query
+        items = self._catalog.objects(user, bucket, _filter(call))
         named = asked.get("listObjectNamesForArchive")
         if named is not None:
             wanted = set(named.split(","))
-            return await self._archive(user, [item for item in items if item.name in wanted], len(wanted))
-        size, page = _number(request, "pageSize"), _number(request, "pageNo")
+            return self._archive(user, [item for item in items if item.name in wanted], len(wanted))
+        size, page = _number(call, "pageSize"), _number(call, "pageNo")
         if size:
             items = items[page * size : (page + 1) * size]
-        return JSONResponse([_listed(request, item, "admin") for item in items])
+        return [_listed(call, item, "admin") for item in items]
 
-    async def _archive(self, user: User, items: list[Item], wanted: int) -> Response:
-        content = archives.packed(await run_in_threadpool(self._contents, user, items))
+    def _archive(self, user: User, items: list[Item], wanted: int) -> Response:
+        content = archives.packed(self._contents(user, items))
         return _zip(content, "archive", 200 if len(items) == wanted else 206)
 
     def _contents(self, user: User, items: list[Item]) -> list[tuple[Item, bytes]]:
         return [self._catalog.content(user, item.bucket, item.name) for item in items]
 
-    async def add(self, request: Request) -> Response:
-        asked, (file_name, content) = await _upload(request)
+    def add(self, call: Call) -> Any:
+        asked, sent = _upload(call)
         kind, message = _required(asked, "kind"), _required(asked, "commitMessage")
         content_type = _required(asked, "objectContentType")
-        user, bucket, name = self._user(request), request.path_params["bucket"], asked.find("name")
-        project, tags = asked.get("projectName"), asked.get("tags")
+        user, bucket, name = self._user(call), call.path["bucket"], asked.get("name")
+        project, tags = asked.get("projectName", ""), asked.get("tags", "")
         if name is None:
-            await run_in_threadpool(self._catalog.bucket, user, bucket)
-            files = archives.plain(content, kind, message, project, tags)
-            items = await run_in_threadpool(self._catalog.bring, user, bucket, files)
+            self._catalog.bucket(user, bucket)
+            files = archives.plain(sent.content, kind, message, project, tags)
+            items = self._catalog.bring(user, bucket, files)
         else:
-            file = File(name, file_name, content, message, kind, content_type, project, tags)
-            items = [await run_in_threadpool(self._catalog.add, user, bucket, file)]
-        return JSONResponse({"object": [_listed(request, item) for item in items]}, 201)
+            file = File(name, sent.file_name, sent.content, message, kind, content_type, project, tags)
+            items = [self._catalog.add(user, bucket, file)]
+        return JSONResponse({"object": [_listed(call, item) for item in items]}, 201)
 
-    async def take_in(self, request: Request) -> Response:
+    def take_in(self, call: Call) -> Any:
         """Import an archive."""
-        asked, (_, content) = await _upload(request)
-        user, bucket = self._user(request), request.path_params["bucket"]
-        known = {item.name: item for item in await run_in_threadpool(self._catalog.objects, user, bucket)}
-        told = {key: asked.get(key) for key in ("kind", "commitMessage", "projectName", "tags") if asked.get(key)}
-        if asked.get("isPlainZip").lower() == "true":
+        asked, sent = _upload(call)
+        user, bucket = self._user(call), call.path["bucket"]
+        known = {item.name: item for item in self._catalog.objects(user, bucket)}
+        told = {key: asked[key] for key in ("kind", "commitMessage", "projectName", "tags") if asked.get(key)}
+        if asked.get("isPlainZip", "").lower() == "true":
             message, project, tags = (told.get(key, "") for key in ("commitMessage", "projectName", "tags"))
-            files = archives.plain(content, asked.find("kind"), message, project, tags, leave_out=archives.METADATA)
+            files = archives.plain(sent.content, asked.get("kind"), message, project, tags, leave_out=archives.METADATA)
         else:
-            files = await run_in_threadpool(archives.described, content, told, known)
-        items = await run_in_threadpool(self._catalog.bring, user, bucket, files)
-        return JSONResponse({"object": [_listed(request, item) for item in items]}, 201)
+            files = archives.described(sent.content, told, known)
+        items = self._catalog.bring(user, bucket, files)
+        return JSONResponse({"object": [_listed(call, item) for item in items]}, 201)
 
-    async def export(self, request: Request) -> Response:
-        if not request.headers.get("content-type", "").lower().startswith("application/json"):
+    def export(self, call: Call) -> Any:
+        if not call.content_type.lower().startswith("application/json"):
             raise CatalogError(415, MULTIPART)
-        names = _names(await uploads.body(request))
-        user, bucket = self._user(request), request.path_params["bucket"]
-        items = await run_in_threadpool(self._catalog.objects, user, bucket)
+        names = _names(call.body)
+        user, bucket = self._user(call), call.path["bucket"]
+        items = self._catalog.objects(user, bucket)
         if names:
             items = [item for item in items if item.name in names]
             if not items:
                 raise CatalogError(404, f"Objects [{', '.join(names)}] not found or read-protected in bucket {bucket}")
-        contents = await run_in_threadpool(self._contents, user, items)
-        if request.query_params.get("isPlainZip", "").lower() == "true":
+        contents = self._contents(user, items)
+        if call.query.get("isPlainZip", "").lower() == "true":
             return _zip(archives.packed(contents), bucket)
         return _zip(archives.exported(bucket, contents), bucket)
 
-    async def object(self, request: Request) -> Response:
-        user, place, committed = self._user(request), _place(request), _committed(request)
-        item = await run_in_threadpool(self._catalog.object, user, *place, committed)
-        return JSONResponse(_single(request, item, revision=committed is not None))
+    def object(self, call: Call) -> Any:
+        user, place, committed = self._user(call), _place(call), _committed(call)
+        item = self._catalog.object(user, *place, committed)
+        return _single(call, item, revision=committed is not None)
 
-    async def raw(self, request: Request) -> Response:
-        user, place, committed = self._user(request), _place(request), _committed(request)
-        item, content = await run_in_threadpool(self._catalog.content, user, *place, committed)
+    def raw(self, call: Call) -> Any:
+        user, place, committed = self._user(call), _place(call), _committed(call)
+        item, content = self._catalog.content(user, *place, committed)
         kind = item.content_type if MEDIA_TYPE.fullmatch(item.content_type) else "application/json"
         kind += "" if "charset" in kind.lower() else ";charset=UTF-8"
         headers = {"content-type": kind, "content-disposition": _disposition(item.file_name)}
         return Response(content, headers=headers)
 
-    async def describe(self, request: Request) -> Response:
-        asked = await uploads.sent(request)
-        told = [asked.find(name) for name in ("kind", "contentType", "projectName")]
-        item = await run_in_threadpool(self._catalog.describe, self._user(request), *_place(request), *told)
-        return JSONResponse(_single(request, item))
+    def describe(self, call: Call) -> Any:
+        asked = call.asked()
+        told = [asked.get(name) for name in ("kind", "contentType", "projectName")]
+        item = self._catalog.describe(self._user(call), *_place(call), *told)
+        return _single(call, item)
 
-    async def remove(self, request: Request) -> Response:
-        item = await run_in_threadpool(self._catalog.remove, self._user(request), *_place(request))
-        return JSONResponse({**_told(item), "links": [], "rights": None})
+    def remove(self, call: Call) -> Any:
+        item = self._catalog.remove(self._user(call), *_place(call))
+        return {**_told(item), "links": [], "rights": None}
 
-    async def dependencies(self, request: Request) -> Response:
-        needs, callers = await run_in_threadpool(self._catalog.dependencies, self._user(request), *_place(request))
+    def dependencies(self, call: Call) -> Any:
+        needs, callers = self._catalog.dependencies(self._user(call), *_place(call))
         told = [
             {
                 "bucket_and_object_name": needed,
@@ -242,55 +239,56 @@ class _Answers:
             }
             for needed, revision, kind in needs
         ]
-        return JSONResponse({"depends_on": told, "called_by": callers})
+        return {"depends_on": told, "called_by": callers}
 
-    async def revisions(self, request: Request) -> Response:
-        items = await run_in_threadpool(self._catalog.revisions, self._user(request), *_place(request))
-        return JSONResponse([_listed(request, item, "admin", revision=True) for item in items])
+    def revisions(self, call: Call) -> Any:
+        items = self._catalog.revisions(self._user(call), *_place(call))
+        return [_listed(call, item, "admin", revision=True) for item in items]
 
-    async def revise(self, request: Request) -> Response:
-        asked, (file_name, content) = await _upload(request)
+    def revise(self, call: Call) -> Any:
+        asked, sent = _upload(call)
         message = _required(asked, "commitMessage")
-        user, (bucket, name) = self._user(request), _place(request)
-        file = File(name, file_name, content, message, project=asked.get("projectName"), tags=asked.get("tags"))
-        item = await run_in_threadpool(self._catalog.revise, user, bucket, file)
-        return JSONResponse(_single(request, item, revision=True), 201)
+        user, (bucket, name) = self._user(call), _place(call)
+        project, tags = asked.get("projectName", ""), asked.get("tags", "")
+        file = File(name, sent.file_name, sent.content, message, project=project, tags=tags)
+        item = self._catalog.revise(user, bucket, file)
+        return JSONResponse(_single(call, item, revision=True), 201)
 
-    async def restore(self, request: Request) -> Response:
-        committed = _committed(request) or 0
-        item = await run_in_threadpool(self._catalog.restore, self._user(request), *_place(request), committed)
-        return JSONResponse(_single(request, item, revision=True))
+    def restore(self, call: Call) -> Any:
+        committed = _committed(call) or 0
+        item = self._catalog.restore(self._user(call), *_place(call), committed)
+        return _single(call, item, revision=True)
 
 
-async def _upload(request: Request) -> tuple[uploads.Sent, tuple[str, bytes]]:
+def _upload(call: Call) -> tuple[Fields, Part]:
     """The fields of a form and its file."""
-    if not uploads.is_multipart(request):
+    if not call.content_type.lower().startswith("multipart/form-data"):
         raise CatalogError(415, MULTIPART)
-    asked = await uploads.sent(request)
-    if "file" not in asked.files:
+    file = next((part for part in call.parts() if part.name == "file" and part.file_name), None)
+    if file is None:
         raise CatalogError(400, "Bad Request, missing part: the multipart body has no file of the name 'file'")
-    return asked, asked.files["file"]
+    return call.asked(), file
 
 
-def _required(asked: uploads.Sent, name: str) -> str:
-    value = asked.find(name)
+def _required(asked: Fields, name: str) -> str:
+    value = asked.get(name)
     if value is None:
         raise missing(name)
     return value
 
 
-def _filter(request: Request) -> Filter:
-    asked = request.query_params
+def _filter(call: Call) -> Filter:
+    asked = call.query
     names = ("kind", "contentType", "objectName", "objectTag", "projectName")
     return Filter(*(asked.get(name, "") for name in names))
 
 
-def _place(request: Request) -> tuple[str, str]:
-    return request.path_params["bucket"], request.path_params["name"]
+def _place(call: Call) -> tuple[str, str]:
+    return call.path["bucket"], call.path["name"]
 
 
-def _committed(request: Request) -> int | None:
-    named = request.path_params.get("committed")
+def _committed(call: Call) -> int | None:
+    named = call.path.get("committed")
     if named is None:
         return None
     if not re.fullmatch(r"[0-9]{1,18}", named):
@@ -298,8 +296,8 @@ def _committed(request: Request) -> int | None:
     return int(named)
 
 
-def _number(request: Request, name: str) -> int:
-    value = request.query_params.get(name) or "0"
+def _number(call: Call, name: str) -> int:
+    value = call.query.get(name) or "0"
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise CatalogError(400, f"The parameter {name}: '{value[:40]}' is no number")
     return int(value)
@@ -342,22 +340,22 @@ def _told(item: Item) -> dict[str, Any]:
     }
 
 
-def _links(request: Request, item: Item, *, revision: bool) -> dict[str, str]:
+def _links(call: Call, item: Item, *, revision: bool) -> dict[str, str]:
     relative = f"buckets/{quote(item.bucket, safe='')}/resources/{quote(item.name, safe='')}"
     if revision:
         relative += f"/revisions/{item.committed}"
-    catalog = f"{request.url.scheme}://{request.url.netloc}{request.scope['root_path']}"
+    catalog = f"{call.request.url.scheme}://{call.request.url.netloc}{call.request.scope['root_path']}"
     return {"content": f"{catalog}/{relative}/raw", "relative": relative}
 
 
-def _single(request: Request, item: Item, *, revision: bool = False) -> dict[str, Any]:
-    links = {rel: {"href": href} for rel, href in _links(request, item, revision=revision).items()}
+def _single(call: Call, item: Item, *, revision: bool = False) -> dict[str, Any]:
+    links = {rel: {"href": href} for rel, href in _links(call, item, revision=revision).items()}
     return {**_told(item), "_links": links, "rights": "admin"}
 
 
-def _listed(request: Request, item: Item, rights: str | None = None, *, revision: bool = False) -> dict[str, Any]:
+def _listed(call: Call, item: Item, rights: str | None = None, *, revision: bool = False) -> dict[str, Any]:
     unset = dict.fromkeys(("hreflang", "media", "title", "type", "deprecation"))
-    links = [{"rel": rel, "href": href, **unset} for rel, href in _links(request, item, revision=revision).items()]
+    links = [{"rel": rel, "href": href, **unset} for rel, href in _links(call, item, revision=revision).items()]
     return {**_told(item), "links": links, "rights": rights}
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from proactive_tasks.engine.endpoint.answers import REST, RefusedRequestError
+from proactive_tasks.engine.endpoint.answers import COMMON, REST, RefusedRequestError
 
 if TYPE_CHECKING:
     from proactive_tasks.engine.endpoint.calls import Call
     from proactive_tasks.store.jobs import JobRecord, TaskRecord
-
-COMMON = "org.ow2.proactive.scheduler.common.exception."
 
 
 def number_of(text: str) -> int:

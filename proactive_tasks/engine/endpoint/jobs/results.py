@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from proactive_tasks.engine import state
-from proactive_tasks.engine.endpoint.answers import REST, RefusedRequestError
+from proactive_tasks.engine.endpoint.answers import COMMON, REST, RefusedRequestError
 from proactive_tasks.engine.endpoint.calls import Call, route
 from proactive_tasks.engine.endpoint.jobs import answers as shapes
-from proactive_tasks.engine.endpoint.jobs.known import COMMON, job_by, job_of, unknown_task
+from proactive_tasks.engine.endpoint.jobs.known import job_by, job_of, unknown_task
 from proactive_tasks.engine.endpoint.jobs.serialised import exception, serialised
 from proactive_tasks.engine.task.java import decode, text
 

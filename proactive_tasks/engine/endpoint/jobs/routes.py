@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from proactive_tasks.engine.endpoint.answers import REST, RefusedRequestError
+from proactive_tasks.engine.endpoint.answers import COMMON, REST, RefusedRequestError
 from proactive_tasks.engine.endpoint.calls import Call, route
 from proactive_tasks.engine.endpoint.jobs import answers as shapes
-from proactive_tasks.engine.endpoint.jobs.known import COMMON, job_by, job_of, task_of, unknown_task
+from proactive_tasks.engine.endpoint.jobs.known import job_by, job_of, task_of, unknown_task
 from proactive_tasks.engine.job import PRIORITIES, JobStatus, Task, TaskStatus
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 from starlette.routing import BaseRoute
 
 from proactive_tasks.engine import descriptor
-from proactive_tasks.engine.endpoint.answers import REST, RefusedRequestError
+from proactive_tasks.engine.endpoint.answers import COMMON, REST, RefusedRequestError
 from proactive_tasks.engine.endpoint.calls import WORKFLOW, Call, route
-from proactive_tasks.engine.endpoint.jobs.known import COMMON, job_of
+from proactive_tasks.engine.endpoint.jobs.known import job_of
 from proactive_tasks.engine.endpoint.jobs.scheduling import SERVICES, Submission
 from proactive_tasks.engine.workflow import RefusedError, Workflow
 

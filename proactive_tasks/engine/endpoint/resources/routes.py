@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute
 
-from proactive_tasks.engine.endpoint import uploads
-from proactive_tasks.engine.endpoint.answers import NOT_CONNECTED, RefusedRequestError
+from proactive_tasks.engine.endpoint import session_routes
+from proactive_tasks.engine.endpoint.answers import COMMON, NOT_CONNECTED, RefusedRequestError
+from proactive_tasks.engine.endpoint.calls import Call, Fields, Handler, route
 from proactive_tasks.engine.endpoint.resources.answers import (
     INFRASTRUCTURE_FIELDS,
     POLICY_FIELDS,
@@ -32,33 +31,31 @@ from proactive_tasks.engine.endpoint.resources.manager import (
 if TYPE_CHECKING:
     from proactive_tasks.engine.endpoint.app import Endpoint
 
-VERSION = "13.0.3"
-COMMON = "org.ow2.proactive.scheduler.common.exception."
 LONGEST_WAIT_S = 600.0
-FORM = 1_000_000
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def routes(endpoint: Endpoint) -> list[BaseRoute]:
     """The routes below /rest/rm; none where the endpoint's nodes have no resource manager."""
     if not isinstance(endpoint.resources, Resources):
         return []
-    answers = _Answers(endpoint, endpoint.resources)
-    table: list[tuple[str, str, Handler]] = [
-        ("POST", "login", answers.log_in),
-        ("POST", "disconnect", answers.disconnect),
+    answers = _Answers(endpoint.resources)
+    for_everyone: list[tuple[str, str, Handler]] = [
+        ("POST", "login", session_routes.log_in),
         ("GET", "version", answers.version),
         ("GET", "url", answers.url),
         ("GET", "logins/sessionid/{session}", answers.login_of),
         ("GET", "logins/sessionid/{session}/userdata", answers.user_data),
+        ("GET", "model/hosts", answers.model_hosts),
+        ("GET", "model/nodesources", answers.model_sources),
+        ("GET", "model/tokens", answers.model_tokens),
+    ]
+    for_users: list[tuple[str, str, Handler]] = [
+        ("POST", "disconnect", answers.disconnect),
         ("GET", "isactive", answers.is_active),
         ("GET", "state", answers.state),
         ("GET", "monitoring", answers.monitoring),
         ("GET", "monitoring/full", answers.everything),
         ("GET", "topology", answers.topology),
-        ("GET", "model/hosts", answers.model_hosts),
-        ("GET", "model/nodesources", answers.model_sources),
-        ("GET", "model/tokens", answers.model_tokens),
         ("GET", "infrastructures", answers.infrastructures),
         ("GET", "infrastructures/mapping", answers.mapping),
         ("GET", "policies", answers.policies),
@@ -82,75 +79,65 @@ def routes(endpoint: Endpoint) -> list[BaseRoute]:
         ("POST", "node/tokens", answers.set_tokens),
         ("GET", "nodes/search", answers.search),
     ]
-    return [Route(f"/rm/{path}", handler, methods=[method]) for method, path, handler in table]
+    table = [*for_everyone, *((method, path, _connected(handler)) for method, path, handler in for_users)]
+    return [route(endpoint, method, f"/rm/{path}", handler, login=False) for method, path, handler in table]
+
+
+def _connected(handler: Handler) -> Handler:
+    """Refuses whoever has no session, in the words of the resource manager, which are not the scheduler's."""
+
+    def answer(call: Call) -> Any:
+        session = call.endpoint.sessions.find(call.request.headers.get("sessionid", ""))
+        if session is None:
+            raise RefusedRequestError(401, NOT_CONNECTED, f"{COMMON}NotConnectedException")
+        call.session = session
+        return handler(call)
+
+    return answer
 
 
 class _Answers:
     """A method for each route."""
 
-    def __init__(self, endpoint: Endpoint, resources: Resources) -> None:
-        self._sessions = endpoint.sessions
+    def __init__(self, resources: Resources) -> None:
         self._resources = resources
-
-    def _user(self, request: Request) -> str:
-        session = self._sessions.find(request.headers.get("sessionid", ""))
-        if session is None:
-            raise RefusedRequestError(401, NOT_CONNECTED, f"{COMMON}NotConnectedException")
-        return session.user
 
     # who asks
 
-    async def log_in(self, request: Request) -> Response:
-        asked = await uploads.sent(request, FORM)
-        user, password = asked.get("username"), asked.get("password")
-        kind = "javax.security.auth.login.LoginException"
-        if not user or not password:
-            raise RefusedRequestError(404, "Empty login/password", kind)
-        session = await run_in_threadpool(self._sessions.log_in, user, password)
+    def disconnect(self, call: Call) -> None:
+        call.endpoint.sessions.close(call.session.identifier)
+
+    def login_of(self, call: Call) -> Any:
+        session = call.endpoint.sessions.find(call.path["session"])
+        return PlainTextResponse(session.user) if session else None
+
+    def user_data(self, call: Call) -> Any:
+        session = call.endpoint.sessions.find(call.path["session"])
         if session is None:
-            raise RefusedRequestError(404, "Authentication failed", kind)
-        return PlainTextResponse(session.identifier)
+            return None
+        return {"userName": session.user, "groups": [], "adminRoles": [], "filteredPermissions": []}
 
-    async def disconnect(self, request: Request) -> Response:
-        self._user(request)
-        self._sessions.close(request.headers.get("sessionid", ""))
-        return Response(status_code=204)
+    def version(self, _call: Call) -> Any:
+        return PlainTextResponse(f'{{ "rm" : "{session_routes.VERSION}", "rest" : "{session_routes.VERSION}"}}')
 
-    async def login_of(self, request: Request) -> Response:
-        session = self._sessions.find(request.path_params["session"])
-        return PlainTextResponse(session.user) if session else Response(status_code=204)
+    def url(self, call: Call) -> Any:
+        return PlainTextResponse(f"{call.request.url.scheme}://{call.request.url.netloc}")
 
-    async def user_data(self, request: Request) -> Response:
-        session = self._sessions.find(request.path_params["session"])
-        if session is None:
-            return Response(status_code=204)
-        return JSONResponse({"userName": session.user, "groups": [], "adminRoles": [], "filteredPermissions": []})
+    def is_active(self, _call: Call) -> Any:
+        return True
 
-    async def version(self, _request: Request) -> Response:
-        return PlainTextResponse(f'{{ "rm" : "{VERSION}", "rest" : "{VERSION}"}}')
-
-    async def url(self, request: Request) -> Response:
-        return PlainTextResponse(f"{request.url.scheme}://{request.url.netloc}")
-
-    async def is_active(self, request: Request) -> Response:
-        self._user(request)
-        return JSONResponse(True)
-
-    async def monitoring(self, request: Request) -> Response:
-        self._user(request)
-        counter = request.headers.get("clientCounter", "").strip() or "-1"
+    def monitoring(self, call: Call) -> Any:
+        counter = call.request.headers.get("clientCounter", "").strip() or "-1"
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", counter):
             raise RefusedRequestError(400, f'For input string: "{counter}"', "java.lang.NumberFormatException")
         answer = self._resources.since(int(counter))
-        return JSONResponse({"latestCounter": answer.latest, **told(answer.sources, answer.nodes)})
+        return {"latestCounter": answer.latest, **told(answer.sources, answer.nodes)}
 
-    async def everything(self, request: Request) -> Response:
-        self._user(request)
+    def everything(self, _call: Call) -> Any:
         answer = self._resources.since(0)
-        return JSONResponse(told(answer.sources, answer.nodes))
+        return told(answer.sources, answer.nodes)
 
-    async def state(self, request: Request) -> Response:
-        self._user(request)
+    def state(self, _call: Call) -> Any:
         nodes = self._resources.nodes()
         alive = [node.url for node in nodes if not node.is_placeholder]
         free = [node.url for node in nodes if node.state == "FREE"]
@@ -162,177 +149,156 @@ class _Answers:
             "freeNodesNumber": len(free),
             "maxNumberOfNodes": None,
         }
-        return JSONResponse({"rmNodeUrls": urls, **urls, **numbers})
+        return {"rmNodeUrls": urls, **urls, **numbers}
 
-    async def topology(self, request: Request) -> Response:
-        self._user(request)
+    def topology(self, _call: Call) -> Any:
         hosts = sorted({node.host for node in self._resources.nodes() if node.host})
-        return JSONResponse({"distances": {host: {} for host in hosts}, "hosts": {host: f"/{host}" for host in hosts}})
+        return {"distances": {host: {} for host in hosts}, "hosts": {host: f"/{host}" for host in hosts}}
 
-    async def model_hosts(self, _request: Request) -> Response:
+    def model_hosts(self, _call: Call) -> Any:
         return PlainTextResponse(model({node.host for node in self._resources.nodes() if node.host}))
 
-    async def model_sources(self, _request: Request) -> Response:
+    def model_sources(self, _call: Call) -> Any:
         return PlainTextResponse(model({"Default"} | {source.name for source in self._resources.sources()}))
 
-    async def model_tokens(self, _request: Request) -> Response:
+    def model_tokens(self, _call: Call) -> Any:
         return PlainTextResponse(model(set(self._resources.tokens())))
 
     # node sources
 
-    async def sources(self, request: Request) -> Response:
-        self._user(request)
-        return JSONResponse([source_told(source) for source in self._resources.sources()])
+    def sources(self, _call: Call) -> Any:
+        return [source_told(source) for source in self._resources.sources()]
 
-    async def infrastructures(self, request: Request) -> Response:
-        self._user(request)
-        return JSONResponse([plugin(INFRASTRUCTURE, "Deploys nodes on this machine", INFRASTRUCTURE_FIELDS)])
+    def infrastructures(self, _call: Call) -> Any:
+        return [plugin(INFRASTRUCTURE, "Deploys nodes on this machine", INFRASTRUCTURE_FIELDS)]
 
-    async def policies(self, request: Request) -> Response:
-        self._user(request)
-        return JSONResponse([plugin(policy, title, POLICY_FIELDS) for policy, title in POLICIES.items()])
+    def policies(self, _call: Call) -> Any:
+        return [plugin(policy, title, POLICY_FIELDS) for policy, title in POLICIES.items()]
 
-    async def mapping(self, request: Request) -> Response:
-        self._user(request)
-        return JSONResponse({INFRASTRUCTURE: list(POLICIES)})
+    def mapping(self, _call: Call) -> Any:
+        return {INFRASTRUCTURE: list(POLICIES)}
 
-    async def configuration(self, request: Request) -> Response:
-        self._user(request)
-        name = request.query_params.get("nodeSourceName", "")
+    def configuration(self, call: Call) -> Any:
+        name = call.query.get("nodeSourceName", "")
         try:
             found = self._resources.definition(name)
         except NodeSourceError as error:
             raise RefusedRequestError(400, str(error), "java.lang.IllegalArgumentException") from error
         given = dict(zip(INFRASTRUCTURE_FIELDS[1:], found.parameters, strict=False))
         policy = dict(zip(POLICY_FIELDS, found.policy_parameters, strict=False))
-        return JSONResponse(
-            {
-                "nodeSourceName": found.name,
-                "nodesRecoverable": False,
-                "infrastructurePluginDescriptor": plugin(found.infrastructure, "", INFRASTRUCTURE_FIELDS, given),
-                "policyPluginDescriptor": plugin(found.policy, "", POLICY_FIELDS, policy),
-            }
-        )
+        return {
+            "nodeSourceName": found.name,
+            "nodesRecoverable": False,
+            "infrastructurePluginDescriptor": plugin(found.infrastructure, "", INFRASTRUCTURE_FIELDS, given),
+            "policyPluginDescriptor": plugin(found.policy, "", POLICY_FIELDS, policy),
+        }
 
-    async def define(self, request: Request) -> Response:
-        user, definition = self._user(request), await _definition(request)
-        return _tried(lambda: self._resources.define(definition, user))
+    def define(self, call: Call) -> Any:
+        definition = _definition(call)
+        return _tried(lambda: self._resources.define(definition, call.user))
 
-    async def create(self, request: Request) -> Response:
-        user, definition = self._user(request), await _definition(request)
-        return _tried(lambda: self._resources.define(definition, user, deploy=True))
+    def create(self, call: Call) -> Any:
+        definition = _definition(call)
+        return _tried(lambda: self._resources.define(definition, call.user, deploy=True))
 
-    async def edit(self, request: Request) -> Response:
-        self._user(request)
-        definition = await _definition(request)
+    def edit(self, call: Call) -> Any:
+        definition = _definition(call)
         return _tried(lambda: self._resources.edit(definition))
 
-    async def deploy(self, request: Request) -> Response:
-        user, asked = self._user(request), await uploads.sent(request, FORM)
-        return _tried(lambda: self._resources.deploy(asked.get("nodeSourceName"), user))
+    def deploy(self, call: Call) -> Any:
+        name = call.asked().get("nodeSourceName", "")
+        return _tried(lambda: self._resources.deploy(name, call.user))
 
-    async def undeploy(self, request: Request) -> Response:
-        self._user(request)
-        asked = await uploads.sent(request, FORM)
-        return _tried(lambda: self._resources.undeploy(asked.get("nodeSourceName"), preempt=_truth(asked, "preempt")))
+    def undeploy(self, call: Call) -> Any:
+        asked = call.asked()
+        return _tried(
+            lambda: self._resources.undeploy(asked.get("nodeSourceName", ""), preempt=_truth(asked, "preempt"))
+        )
 
-    async def remove_source(self, request: Request) -> Response:
-        self._user(request)
-        asked = await uploads.sent(request, FORM)
+    def remove_source(self, call: Call) -> Any:
+        asked = call.asked()
         try:
-            self._resources.remove_source(asked.get("name"), preempt=_truth(asked, "preempt"))
+            self._resources.remove_source(asked.get("name", ""), preempt=_truth(asked, "preempt"))
         except NodeSourceError as error:
             raise RefusedRequestError(400, str(error), "java.lang.IllegalArgumentException") from error
-        return JSONResponse(True)
+        return True
 
-    async def acquire(self, request: Request) -> Response:
-        self._user(request)
-        asked = request.query_params
+    def acquire(self, call: Call) -> Any:
+        asked = call.query
         number, timeout = asked.get("numbernodes", ""), asked.get("timeout", "600")
         for value in (number, timeout):
             if not re.fullmatch(r"[0-9]{1,9}", value):
                 raise RefusedRequestError(400, f'For input string: "{value}"', "java.lang.NumberFormatException")
         wait_s = min(float(timeout), LONGEST_WAIT_S) if asked.get("sync", "false").lower() == "true" else 0.0
         try:
-            nodes = await run_in_threadpool(
-                self._resources.acquire, request.path_params["source"], int(number), wait_s=wait_s
-            )
+            return self._resources.acquire(call.path["source"], int(number), wait_s=wait_s)
         except NodeSourceError as error:
             raise RefusedRequestError(400, str(error), "java.lang.IllegalArgumentException") from error
-        return JSONResponse(nodes)
 
     # nodes
 
-    async def is_available(self, request: Request) -> Response:
-        self._user(request)
-        node = self._resources.node(request.query_params.get("nodeurl", ""))
-        return JSONResponse(node is not None and not node.is_placeholder)
+    def is_available(self, call: Call) -> Any:
+        node = self._resources.node(call.query.get("nodeurl", ""))
+        return node is not None and not node.is_placeholder
 
-    async def search(self, request: Request) -> Response:
+    def search(self, call: Call) -> Any:
         """Nodes have no tags here: all of them, or none with the tags that are asked for."""
-        self._user(request)
-        tags = request.query_params.getlist("tags")
-        return JSONResponse([] if tags else [node.url for node in self._resources.nodes()])
+        tags = call.query.getlist("tags")
+        return [] if tags else [node.url for node in self._resources.nodes()]
 
-    async def remove_node(self, request: Request) -> Response:
-        self._user(request)
-        asked = await uploads.sent(request, FORM)
-        return JSONResponse(self._resources.remove_node(asked.get("url"), preempt=_truth(asked, "preempt")))
+    def remove_node(self, call: Call) -> Any:
+        asked = call.asked()
+        return self._resources.remove_node(asked.get("url", ""), preempt=_truth(asked, "preempt"))
 
-    async def release(self, request: Request) -> Response:
+    def release(self, call: Call) -> Any:
         """Nodes are given back by the jobs that have them: true for one that nobody has."""
-        self._user(request)
-        node = self._resources.node((await uploads.sent(request, FORM)).get("url"))
-        return JSONResponse(node is not None and node.state == "FREE")
+        node = self._resources.node(call.asked().get("url", ""))
+        return node is not None and node.state == "FREE"
 
-    async def lock(self, request: Request) -> Response:
-        user, asked = self._user(request), await uploads.sent(request, FORM)
-        return JSONResponse(self._resources.lock(asked.all("nodeurls"), user))
+    def lock(self, call: Call) -> Any:
+        return self._resources.lock(call.asked().getlist("nodeurls"), call.user)
 
-    async def unlock(self, request: Request) -> Response:
-        self._user(request)
-        return JSONResponse(self._resources.unlock((await uploads.sent(request, FORM)).all("nodeurls")))
+    def unlock(self, call: Call) -> Any:
+        return self._resources.unlock(call.asked().getlist("nodeurls"))
 
-    async def add_token(self, request: Request) -> Response:
-        token = request.headers.get("token", "")
-        return self._set_tokens(request, lambda tokens: [*tokens, token])
+    def add_token(self, call: Call) -> Any:
+        token = call.request.headers.get("token", "")
+        return self._set_tokens(call, lambda tokens: [*tokens, token])
 
-    async def remove_token(self, request: Request) -> Response:
-        token = request.headers.get("token", "")
-        return self._set_tokens(request, lambda tokens: [each for each in tokens if each != token])
+    def remove_token(self, call: Call) -> Any:
+        token = call.request.headers.get("token", "")
+        return self._set_tokens(call, lambda tokens: [each for each in tokens if each != token])
 
-    async def set_tokens(self, request: Request) -> Response:
-        tokens = request.query_params.getlist("tokens")
-        return self._set_tokens(request, lambda _tokens: tokens)
+    def set_tokens(self, call: Call) -> Any:
+        tokens = call.query.getlist("tokens")
+        return self._set_tokens(call, lambda _tokens: tokens)
 
-    def _set_tokens(self, request: Request, change: Callable[[list[str]], list[str]]) -> Response:
-        self._user(request)
-        url = request.headers.get("nodeurl", "")
+    def _set_tokens(self, call: Call, change: Callable[[list[str]], list[str]]) -> None:
+        url = call.request.headers.get("nodeurl", "")
         if not self._resources.set_tokens(url, lambda tokens: [token for token in change(tokens) if token]):
             kind = "org.ow2.proactive.resourcemanager.exception.RMNodeException"
             raise RefusedRequestError(404, f"Unknown node {url}", kind)
-        return Response(status_code=204)
 
 
-async def _definition(request: Request) -> Definition:
-    asked = await uploads.sent(request, FORM)
+def _definition(call: Call) -> Definition:
+    asked = call.asked()
     return Definition(
-        asked.get("nodeSourceName"),
-        asked.get("infrastructureType"),
-        asked.all("infrastructureParameters"),
-        asked.get("policyType"),
-        asked.all("policyParameters"),
+        asked.get("nodeSourceName", ""),
+        asked.get("infrastructureType", ""),
+        asked.getlist("infrastructureParameters"),
+        asked.get("policyType", ""),
+        asked.getlist("policyParameters"),
     )
 
 
-def _tried(change: Callable[[], None]) -> Response:
+def _tried(change: Callable[[], None]) -> Any:
     """A change of a node source: what is wrong is told in the answer, whose status is 200 all the same."""
     try:
         change()
     except NodeSourceError as error:
-        return JSONResponse({"result": False, "errorMessage": str(error), "stackTrace": ""})
-    return JSONResponse({"result": True, "errorMessage": "", "stackTrace": ""})
+        return {"result": False, "errorMessage": str(error), "stackTrace": ""}
+    return {"result": True, "errorMessage": "", "stackTrace": ""}
 
 
-def _truth(asked: uploads.Sent, name: str) -> bool:
-    return asked.get(name).lower() == "true"
+def _truth(asked: Fields, name: str) -> bool:
+    return asked.get(name, "").lower() == "true"
