@@ -13,19 +13,15 @@ if TYPE_CHECKING:
     from proactive_tasks.engine.job import Job, Task
 
 
-class Progress:
-    """Observes an engine's job, and keeps what its tasks print.
+class Lines:
+    """Lines on standard error as they come, each with its time, and one below them that says what is running.
 
-    It shows nothing of it unless `shown`; lines that a task indents are its details, shown only with `details`.
+    Nothing of it is shown unless `shown`, and the last only on a terminal.
     """
 
-    def __init__(self, title: str, *, shown: bool = True, details: bool = True) -> None:
-        self.lines: dict[str, list[str]] = {}
-        self._details = details
-        self._shown = shown
-        self._status = status_line(title) if shown and sys.stderr.isatty() else None
-        self._title = title
-        self._running: dict[str, str] = {}
+    def __init__(self, title: str, *, shown: bool = True) -> None:
+        self._title, self._shown = title, shown
+        self._status = _status_line(title) if shown and sys.stderr.isatty() else None
         self._begun = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -37,9 +33,35 @@ class Progress:
         if self._status:
             self._status.stop()
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        timed = f"{time.monotonic() - self._begun:6.2f}  {line}"
+        if self._status:
+            self._status.console.print(timed)
+        elif self._shown:
+            print(timed, file=sys.stderr, flush=True)
+
+    def show(self, running: str) -> None:
+        """What is running now; the title where nothing is."""
+        if self._status:
+            self._status.update(running or self._title)
+
+
+class Progress(Lines):
+    """Observes an engine's job, and keeps what its tasks print.
+
+    Lines that a task indents are its details, shown only with `details`.
+    """
+
+    def __init__(self, title: str, *, shown: bool = True, details: bool = True) -> None:
+        super().__init__(title, shown=shown)
+        self.lines: dict[str, list[str]] = {}
+        self._details = details
+        self._running: dict[str, str] = {}
+
     def job_started(self, job: Job) -> None:
         """The job has a number."""
-        self._say(f"job {job.number} {job.workflow.name}")
+        self.say(f"job {job.number} {job.workflow.name}")
 
     def task_started(self, job: Job, task: Task) -> None:  # noqa: ARG002 - an Observer's signature
         """A task process runs."""
@@ -55,32 +77,24 @@ class Progress:
         """A task ended, in whatever way."""
         self._running.pop(task.name, None)
         seconds = (task.finished - task.started).total_seconds() if task.finished and task.started else 0.0
-        self._say(f"{task.name}: {task.status} after {seconds:.2f} s")
+        self.say(f"{task.name}: {task.status} after {seconds:.2f} s")
         self._show()
 
     def log(self, job: Job, task: Task, stream: str, line: str) -> None:  # noqa: ARG002
         """A task printed a line."""
         self.lines.setdefault(task.name, []).append(line)
         if line.strip() and (self._details or not line.startswith(" ")):
-            self._say(f"    {line}")
+            self.say(f"    {line}")
 
     def job_finished(self, job: Job) -> None:
         """The job ended."""
-        self._say(f"job {job.number} {job.workflow.name}: {job.status}")
-
-    def _say(self, line: str) -> None:
-        timed = f"{time.monotonic() - self._begun:6.2f}  {line}"
-        if self._status:
-            self._status.console.print(timed)
-        elif self._shown:
-            print(timed, file=sys.stderr, flush=True)
+        self.say(f"job {job.number} {job.workflow.name}: {job.status}")
 
     def _show(self) -> None:
-        if self._status:
-            self._status.update(", ".join(self._running.values()) or self._title)
+        self.show(", ".join(self._running.values()))
 
 
-def status_line(title: str) -> Status:
+def _status_line(title: str) -> Status:
     """A line that says what is running, below those that scroll by."""
     from rich.console import Console
     from rich.status import Status
