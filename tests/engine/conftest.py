@@ -15,6 +15,11 @@ from proactive_tasks.engine.run import run
 from proactive_tasks.store.database import Database
 
 
+def held(file: Path) -> str:
+    """Lines of a script that wait until a file is there."""
+    return f"import os, time\nwhile not os.path.exists({str(file)!r}): time.sleep(0.02)\n"
+
+
 def script(text: str, language: str = "cpython") -> str:
     return f'<script><code language="{language}"><![CDATA[\n{text}\n]]></code></script>'
 
@@ -70,6 +75,21 @@ class Log(Silent):
         self.progress.append(task.progress)
 
 
+class Telling(Log):
+    """Makes a file for what it has been told, such as `T FINISHED` or `T 30`: scripts can wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def task_progress(self, job: Job, task: Task) -> None:
+        super().task_progress(job, task)
+        (self.folder / f"{task.name} {task.progress}").touch()
+
+    def task_finished(self, job: Job, task: Task) -> None:  # noqa: ARG002
+        (self.folder / f"{task.name} {task.status}").touch()
+
+
 class Ended:
     """A job that ran, in words that tests can compare."""
 
@@ -103,13 +123,21 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture
-def ran(database: Database, forks: ForkServer) -> Callable[..., Ended]:
+def told(tmp_path: Path) -> Path:
+    """Where the files lie of what the engine told."""
+    folder = tmp_path / "told"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def ran(database: Database, forks: ForkServer, told: Path) -> Callable[..., Ended]:
     """Run tasks to their end."""
 
     def _ran(
         *tasks: str, head: str = "", values: dict[str, str] | None = None, attributes: Any = (), **kw: Any
     ) -> Ended:
-        log = Log()
+        log = Telling(told)
         source = workflow(*tasks, head=head, **dict(attributes))
         return Ended(run(source, values, store=database, observer=log, server=forks, **kw), log)
 

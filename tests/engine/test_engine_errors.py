@@ -20,7 +20,7 @@ from proactive_tasks.engine.process import ForkServer
 from proactive_tasks.engine.run import JobRunner
 from proactive_tasks.store.database import Database
 from proactive_tasks.store.jobs import INTERRUPTED, Jobs
-from tests.engine.conftest import script, task, workflow
+from tests.engine.conftest import held, script, task, workflow
 
 Ran = Callable[..., Any]
 SLEEPER = "import subprocess\np = subprocess.Popen(['sleep', '600'])\nopen({!r}, 'w').write(str(p.pid))\np.wait()"
@@ -52,11 +52,11 @@ def test_a_language_that_no_scheduler_has_fails_its_task(ran: Ran) -> None:
     assert (ended.status, ended.printed("D")) == ("FINISHED", ["2"])
 
 
-def test_cancel_job_ends_everything_after_the_last_execution(ran: Ran) -> None:
+def test_cancel_job_ends_everything_after_the_last_execution(ran: Ran, told: Path) -> None:
     ended = ran(
-        task("F", "print('try')\nimport time\ntime.sleep(0.3)\nraise ValueError()", onTaskError="cancelJob",
+        task("F", f"print('try')\n{held(told / 'Done FINISHED')}raise ValueError()", onTaskError="cancelJob",
              maxNumberOfExecution=2, taskRetryDelay=1),
-        task("Long", "import time\ntime.sleep(60)"),
+        task("Long", "import time\ntime.sleep(600)"),
         task("Done"),
         task("Next", after="F"),
     )  # fmt: skip
@@ -65,10 +65,10 @@ def test_cancel_job_ends_everything_after_the_last_execution(ran: Ran) -> None:
     assert ended.printed("F").count("try") == 2
 
 
-def test_suspend_stops_the_task_and_lets_the_others_go_on(ran: Ran) -> None:
+def test_suspend_stops_the_task_and_lets_the_others_go_on(ran: Ran, told: Path) -> None:
     ended = ran(
         task("F", "raise ValueError()", onTaskError="suspendTask"),
-        task("Sibling", "import time\ntime.sleep(0.3)"),
+        task("Sibling", held(told / "F IN_ERROR")),
         task("Child", after="F"),
         task("Nephew", after="Sibling"),
     )
@@ -76,10 +76,10 @@ def test_suspend_stops_the_task_and_lets_the_others_go_on(ran: Ran) -> None:
     assert ended.tasks == {"F": "IN_ERROR", "Sibling": "FINISHED", "Child": "SUBMITTED", "Nephew": "FINISHED"}
 
 
-def test_pause_stops_what_has_not_begun(ran: Ran) -> None:
+def test_pause_stops_what_has_not_begun(ran: Ran, told: Path) -> None:
     ended = ran(
         task("F", "raise ValueError()", onTaskError="pauseJob"),
-        task("Sibling", "import time\ntime.sleep(0.5)"),
+        task("Sibling", held(told / "F IN_ERROR")),
         task("Nephew", after="Sibling"),
     )
     assert ended.status == "PAUSED"
@@ -121,7 +121,7 @@ def test_a_kill_ends_tasks_and_what_they_started(database: Database, forks: Fork
     thread.start()
     _until(lambda: pid_file.exists() and pid_file.read_text() != "")
     job_run.cancel()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert str(job_run.job.status) == "KILLED"
     assert [str(each.status) for each in job_run.job.tasks] == ["ABORTED", "NOT_STARTED"]
@@ -138,7 +138,7 @@ def _engine(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
@@ -161,7 +161,7 @@ def test_an_engine_killed_in_mid_job_leaves_a_record_and_no_process_and_a_rerun_
         _until(lambda: pid_file.exists() and pid_file.read_text() != "" and len(jobs.log(1)) == 1)
         assert jobs.job(1).status == "RUNNING"
         engine.send_signal(signal.SIGKILL)
-        engine.wait(10)
+        engine.wait(60)
         assert jobs.job(1).status == INTERRUPTED
         assert [(each.name, each.status, each.result) for each in jobs.tasks(1)] == [
             ("First", "FINISHED", "1"),
@@ -184,7 +184,7 @@ def test_a_signal_kills_the_job_and_the_command_fails(tmp_path: Path, number: si
     with _engine(tmp_path, "run", str(file), "--output", "json") as engine:
         _until(lambda: pid_file.exists() and pid_file.read_text() != "")
         engine.send_signal(number)
-        out, _ = engine.communicate(timeout=30)
+        out, _ = engine.communicate(timeout=60)
     assert engine.returncode == 1
     assert '"status": "KILLED"' in out
     assert not Path(f"/proc/{pid_file.read_text()}").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import script, task, variables
+from tests.engine.conftest import held, script, task, variables
 
 Ran = Callable[..., Any]
 
@@ -179,10 +179,10 @@ def test_results_maps_and_metadata_are_kept(ran: Ran) -> None:
     assert ended.printed("B") == ["{} text/html b'<b>'"]
 
 
-def test_progress_is_reported_by_binding_and_by_file(ran: Ran) -> None:
+def test_progress_is_reported_by_binding_and_by_file(ran: Ran, told: Path) -> None:
     code = (
-        "import os, time\nprogress.set(30)\ntime.sleep(0.5)\n"
-        "open(os.environ['PA_TASK_PROGRESS_FILE'], 'w').write('60')\ntime.sleep(0.5)"
+        f"progress.set(30)\n{held(told / 'T 30')}"
+        f"open(os.environ['PA_TASK_PROGRESS_FILE'], 'w').write('60')\n{held(told / 'T 60')}"
     )
     assert ran(task("T", code)).log.progress == [30, 60]
 
