@@ -261,7 +261,7 @@ def clouds(draw: st.DrawFn) -> Cloud:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(clouds())
 def test_every_ruleset_is_one_that_nft_takes(cloud):
     texts = [value[0] for key, value in wanted(cloud).items() if key.kind == "filter"]
@@ -277,7 +277,6 @@ def lines(plan: Plan) -> list[str]:
     return [f"{batch.space.split('.')[2]}: {line}" for batch in (*plan.unmake, *plan.fill) for line in batch.lines]
 
 
-@settings(deadline=None)
 @given(clouds())
 def test_nothing_lies_between_a_state_and_itself(cloud):
     plan = difference(wanted(cloud), wanted(cloud), INTERNET_SPACE)
@@ -320,7 +319,7 @@ def test_links_to_another_internet_are_made_anew():
     assert not any("link add n" in line for line in told)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(clouds(), clouds())
 def test_the_way_to_a_state_leads_there_whatever_was_before(before, after):
     """Play the commands on a model of the kernel: what it then has is what was wanted."""
@@ -333,7 +332,7 @@ def test_the_way_to_a_state_leads_there_whatever_was_before(before, after):
     assert kernel.filters == {key.space: value[0] for key, value in wanted(after).items() if key.kind == "filter"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(clouds(), clouds(), st.data())
 def test_the_way_to_a_state_leads_there_when_parts_are_doubtful(before, after, data):
     kernel = Kernel()

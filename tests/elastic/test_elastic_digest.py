@@ -383,7 +383,7 @@ def happen(server: Server, what: str, name: str, pick: random.Random) -> None:
         server.event(name, f"p{number}", "NODE_REMOVED", "DEPLOYING")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(STEPS, min_size=15, max_size=40), st.integers(0, 9))
 def test_whatever_happens_in_whatever_order_no_rule_is_broken(steps: list[tuple[str, str]], seed: int) -> None:
     (server, watch), pick = begun("campus", "a1"), random.Random(seed)
@@ -426,7 +426,7 @@ def test_whatever_happens_in_whatever_order_no_rule_is_broken(steps: list[tuple[
     assert not watch.notes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

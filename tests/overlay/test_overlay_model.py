@@ -91,7 +91,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_comes_and_goes_no_two_prefixes_overlap_and_none_is_reused_early(
     steps: Sequence[tuple[str, int, str, str, int]],
 ) -> None:
@@ -230,7 +230,7 @@ NAMES = st.lists(st.sampled_from([f"s{n}" for n in range(9)]), unique=True, max_
 
 
 @given(st.lists(st.tuples(NAMES, st.booleans(), st.sampled_from(topology.TOPOLOGIES)), min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_plan_of_an_applied_plan_is_empty(wishes: list[tuple[list[str], bool, str]]) -> None:
     sites: list[Site] = []
     links: list[Link] = []
