@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -182,10 +181,8 @@ def test_aliases_cannot_expand_without_end() -> None:
         + "a: &a [x]\n"
         + "".join(f"{b}: &{b} [{f'*{a},' * 9}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
     )
-    began = time.monotonic()
     with pytest.raises(SpecificationError, match="line 4: an alias"):
         load_spec(bomb)
-    assert time.monotonic() - began < 1
 
 
 def test_a_file_is_named_in_the_message(tmp_path: Path) -> None:
@@ -199,10 +196,8 @@ def test_a_huge_file_is_refused_without_being_read(tmp_path: Path) -> None:
     file = tmp_path / "overlay.yaml"
     with file.open("wb") as handle:
         handle.truncate(50 << 20)
-    began = time.monotonic()
     with pytest.raises(SpecificationError, match="larger than 1 MB"):
         load_spec(file)
-    assert time.monotonic() - began < 0.5
     with pytest.raises(SpecificationError, match="larger than 1 MB"):
         load_spec("a" * (2 << 20))
 

@@ -53,7 +53,7 @@ def verify(tmp_path, authority_pem, leaf_pem, *, revocations=None, at=NOW, optio
     if revocations is not None:
         (tmp_path / "revoked.pem").write_text(revocations)
         command += ["-crl_check", "-CRLfile", str(tmp_path / "revoked.pem")]
-    return subprocess.run([*command, str(tmp_path / "leaf.pem")], capture_output=True, text=True, timeout=10)
+    return subprocess.run([*command, str(tmp_path / "leaf.pem")], capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("algorithm", ["ecdsa", "rsa"])
@@ -111,8 +111,8 @@ def handshake(tmp_path, authority, server, client, *, server_name, revocations=N
     if revocations:
         (tmp_path / "revoked.pem").write_text(revocations)
     left, right = socket.socketpair()
-    left.settimeout(5)
-    right.settimeout(5)
+    left.settimeout(60)
+    right.settimeout(60)
     failures = []
 
     def serve():
@@ -132,7 +132,7 @@ def handshake(tmp_path, authority, server, client, *, server_name, revocations=N
             return stream.getpeercert()
     finally:
         right.close()
-        thread.join(10)
+        thread.join(60)
         if failures:
             raise failures[0]
 

@@ -61,7 +61,7 @@ class Overlay:
             (self.folder / name).write_text(text)
         command = ["openssl", "verify", "-x509_strict", "-crl_check", "-attime", str(int(at.timestamp()))]
         command += ["-CAfile", "authority", "-CRLfile", "revoked", "leaf"]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, timeout=10, check=False).returncode == 0
+        return subprocess.run(command, cwd=self.folder, capture_output=True, timeout=60, check=False).returncode == 0
 
     @property
     def numbers(self) -> list[int]:
