@@ -9,7 +9,7 @@ import email
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,6 +77,8 @@ class SmallCatalog:
     changes: list[str] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
     clock: int = 1_700_000_000_000
+    judge: Callable[[str], None] = lambda _: None
+    """Is told every request first; what it raises is the answer, and of a ConnectionError there is none."""
 
     def put(self, bucket: str, name: str, values: dict[str, str], file_name: str, content: bytes) -> Stored:
         objects = self.bucket(bucket)
@@ -190,7 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = [unquote(each) for each in parts.path.strip("/").split("/")]
         try:
+            self.catalog.judge(f"{self.command} {parts.path}")
             status, content = self._route(path)
+        except ConnectionError:
+            self.close_connection = True
+            return
         except RefusalError as error:
             status = error.status
             content = {"httpErrorCode": status, "errorMessage": str(error), "stackTrace": "..."}

@@ -17,7 +17,7 @@ from proactive_tasks.scheduler.package import archives, packaging
 from proactive_tasks.scheduler.package.comparing import difference
 from proactive_tasks.scheduler.package.packaging import Package, PackageObject
 from tests.scheduler.archive_rules import files
-from tests.scheduler.catalogs import PASSWORD, SmallCatalog, small_catalog
+from tests.scheduler.catalogs import PASSWORD, RefusalError, SmallCatalog, small_catalog
 
 TOP = Path(__file__).parents[2]
 BUCKET = "network-overlay"
@@ -259,6 +259,61 @@ def test_a_server_that_is_not_there_is_told_in_a_line(
     code, _, told = run("--no-wheel", "--only", "Deploy_Overlay")
     assert code == 1
     assert "does not answer" in told.splitlines()[-1]
+
+
+def after(number: int, error: Exception, *, times: int = 10_000) -> Callable[[str], None]:
+    """A server that does its work for so many objects, and then so many times something else."""
+    asked: list[str] = []
+
+    def judge(request: str) -> None:
+        if request.endswith("/resources") and request.startswith("POST"):
+            asked.append(request)
+            if number < len(asked) <= number + times:
+                raise error
+
+    return judge
+
+
+def test_a_session_that_ends_in_the_middle_is_renewed(run: Run, catalog: SmallCatalog, package: Package) -> None:
+    catalog.judge = after(7, RefusalError(401, "SessionId is invalid"), times=1)
+    code, answer, _ = run("--no-wheel")
+    assert (code, set(states(answer).values()), len(states(answer))) == (0, {"added"}, len(package.objects))
+
+
+@pytest.mark.parametrize("error", [ConnectionAbortedError(), RefusalError(503, "Service Unavailable")], ids=str)
+def test_an_import_whose_server_goes_away_goes_on_when_it_is_run_again(
+    run: Run, catalog: SmallCatalog, package: Package, error: Exception
+) -> None:
+    catalog.judge = after(7, error)
+    code, answer, told = run("--no-wheel")
+    assert (code, answer, len(catalog.buckets[BUCKET])) == (1, {}, 7)
+    assert told.count("  added  ") == 7
+    assert told.splitlines()[-1].startswith(f"import_catalog: POST {catalog.url}/catalog/buckets/{BUCKET}/resources: ")
+    catalog.judge = lambda _: None
+    _, answer, _ = run("--no-wheel")
+    found = list(states(answer).values())
+    assert (found.count("there already"), found.count("added")) == (7, len(package.objects) - 7)
+
+
+def test_each_object_that_may_not_be_written_is_named(run: Run, catalog: SmallCatalog) -> None:
+    catalog.buckets[BUCKET] = {}
+    catalog.judge = after(0, RefusalError(403, f"You do not have enough permissions over the bucket: {BUCKET}"))
+    code, answer, told = run("--only", "Deploy_Overlay", "--only", "Script_Measure_Link")
+    assert (code, set(states(answer).values())) == (1, {"refused"})
+    assert told.count("was refused: ") == 2
+    assert "enough permissions" in told.splitlines()[-1]
+
+
+def test_a_bucket_that_others_keep_to_themselves_is_told_in_a_line(run: Run, catalog: SmallCatalog) -> None:
+    def judge(request: str) -> None:
+        if request == "POST /catalog/buckets":
+            raise RefusalError(409, f"The bucket named {BUCKET} owned by GROUP:public-objects already exists")
+
+    catalog.judge = judge
+    code, _, told = run("--no-wheel")
+    assert (code, catalog.changes) == (2, [])
+    [line] = told.splitlines()
+    assert line.startswith(f"import_catalog: bucket {BUCKET}: it is there, but this user may not see it; ")
 
 
 def _object(content: bytes, kind: str = "Workflow/standard") -> PackageObject:

@@ -103,13 +103,27 @@ def bring(
     known = {each.name: each for each in catalog.objects(bucket)} if there else {}
     filled = bool(known)
     if not there and not dry_run:  # its first object follows at once: an empty bucket may be swept away by anybody
-        catalog.create_bucket(bucket, "" if package.user_group == PUBLIC else f"GROUP:{package.user_group}")
+        _create_bucket(scheduler, package)
     for each in objects:
         outcome = _bring(scheduler, package, each, known.get(each.name), dry_run=dry_run)
         filled = filled or outcome.state is not State.REFUSED
         yield outcome
     if not there and not filled and not dry_run:
         catalog.remove_bucket(bucket)
+
+
+def _create_bucket(scheduler: Scheduler, package: Package) -> None:
+    owner = "" if package.user_group == PUBLIC else f"GROUP:{package.user_group}"
+    try:
+        scheduler.catalog.create_bucket(package.bucket, owner)
+    except SchedulerInputError as error:
+        if error.status != 409:
+            raise
+        raise SchedulerInputError(
+            f"bucket {package.bucket}: it is there, but this user may not see it; have its owner grant it, "
+            "or choose another with --bucket",
+            error.status,
+        ) from error
 
 
 def _bring(
