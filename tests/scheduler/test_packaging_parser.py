@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from proactive_tasks.scheduler.package import jobfile, packaging
 from proactive_tasks.scheduler.package.packaging import PackageObject
 from tests.javaside import Java
 
-PACKAGE = packaging.load(Path(__file__).parents[2], with_wheel=False)
+TOP = Path(__file__).parents[2]
+PACKAGE = packaging.load(TOP, with_wheel=False)
 WORKFLOWS = [each for each in PACKAGE.objects if each.workflow]
 
 
@@ -23,6 +25,19 @@ def test_the_scheduler_accepts_a_workflow_as_it_is_packaged(harness: Java, each:
     assert answer["project"] == each.project
     assert set(answer["variables"]) == set(jobfile.variables(job))
     assert set(answer["tasks"]) == {task.get("name") for task in jobfile.tasks(job)}
+
+
+def test_the_scheduler_accepts_a_script_of_the_package_by_its_url_as_the_documentation_shows(harness: Java) -> None:
+    [named] = re.findall(r"<script><file .*</script>", (TOP / "docs" / "catalog.md").read_text())
+    [script] = re.findall(r"/buckets/network-overlay/resources/(\w+)/raw", named)
+    assert script in {each.name for each in PACKAGE.objects if each.kind == "Script/task"}
+    source = (
+        f'<job xmlns="{jobfile.NAMESPACE}" name="Our_Own"><taskFlow><task name="Look"><scriptExecutable>{named}'
+        "</scriptExecutable></task></taskFlow></job>"
+    )
+    answer = harness.ask("judge", source=source, variables={})
+    assert "exception" not in answer, answer
+    assert set(answer["tasks"]) == {"Look"}
 
 
 def test_a_scheduler_of_13_refuses_the_tags_that_a_newer_catalog_would_write(harness: Java) -> None:

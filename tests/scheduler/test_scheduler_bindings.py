@@ -28,6 +28,7 @@ from proactive_tasks.engine.run import run
 from proactive_tasks.engine.task import frames
 from proactive_tasks.scheduler import EMBEDDED
 from proactive_tasks.scheduler.context import PASSPHRASE
+from proactive_tasks.scheduler.package import packaging
 from proactive_tasks.store.database import Database
 from tests.engine.conftest import task, workflow
 from tests.javaside import Java
@@ -395,6 +396,21 @@ def test_a_credential_is_found_by_its_key_and_missed_by_name(tried: Tried) -> No
     assert ran.code == 1
     assert PASSPHRASE in ran.err
     assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_each_script_of_the_package_runs_by_itself_and_finds_its_variables(
+    cpython: Cpython, shared: dict[str, str]
+) -> None:
+    """As in a workflow of one's own, where no overlay is yet: one line says so."""
+    package = packaging.load(ROOT, with_wheel=False)
+    known = {"PA_TASK_NAME": "Our_Own", "SINGLE_NODE": "true", "OVERLAY": "nowhere", "SITE": "a", "LINK": "a--b"}
+    known |= {"SITES": '["a"]', "PLAN": "[]", "CLOUD_LIST": "[]", "NODE_SOURCE": "x", "NODES": "1"}
+    state = {**EMPTY, "variables": ["m", *map(list, known.items())], "credentials": ["m"], "spaces": {}}
+    scripts = [each for each in package.objects if each.kind == packaging.TASK_SCRIPT]
+    for each in scripts:
+        ran = cpython.run(each.content.decode(), state, {**os.environ, **shared})
+        assert ran.code == 1, each.name
+        assert re.fullmatch(r"Our_Own: overlay 'nowhere'(:| is) not in the store; .*\n", ran.err), each.name
 
 
 def test_what_java_has_no_counterpart_for_never_reaches_the_result(tried: Tried) -> None:
