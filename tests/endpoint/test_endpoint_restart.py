@@ -14,6 +14,13 @@ from tests.endpoints import Served, serving
 from tests.engine.conftest import held, task, workflow
 
 SECRET = "hush hush secret"
+DONE = {"result": True, "errorMessage": "", "stackTrace": ""}
+FORM = {
+    "infrastructureType": "org.ow2.proactive.resourcemanager.nodesource.infrastructure.LocalInfrastructure",
+    "infrastructureParameters": ["2", "30000", ""],
+    "policyType": "org.ow2.proactive.resourcemanager.nodesource.policy.StaticPolicy",
+    "policyParameters": ["ALL", "ME"],
+}
 
 
 def _mark(file: Path, word: str) -> str:
@@ -45,6 +52,27 @@ def test_a_hundred_jobs_all_end_although_the_endpoint_is_killed_in_the_middle(tm
             assert (info["numberOfFinishedTasks"], info["numberOfFaultyTasks"], info["jobOwner"]) == (2, 0, "admin")
             assert second.get(f"/jobs/{job}/tasks/B/result/value") == str(job)
         assert second.get("/jobs")["size"] == 100
+
+
+def test_node_sources_come_back_as_they_were_with_new_nodes(tmp_path: Path, store_url: str) -> None:
+    def source(served: Served, what: str, name: str) -> None:
+        verb = "PUT" if what == "undeploy" else "POST"
+        form = {"name": name, "nodeSourceName": name, **FORM}
+        assert served.ask(verb, f"/rest/rm/nodesource/{what}", data=form).json() in (True, DONE)
+
+    with serving(tmp_path, OVERLAY_STORE=store_url) as first:
+        for name in ("stays", "rests", "goes"):
+            source(first, "create", name)
+        source(first, "undeploy", "rests")
+        source(first, "remove", "goes")
+        first.end(signal.SIGKILL)
+    with serving(tmp_path, OVERLAY_STORE=store_url) as second:
+        found = {each["sourceName"]: each for each in second.ask("GET", "/rest/rm/nodesource").json()}
+        nodes = second.ask("GET", "/rest/rm/monitoring/full").json()["nodesEvents"]
+    told = {name: (each["nodeSourceStatus"], each["nodeSourceAdmin"]) for name, each in found.items()}
+    assert told == {"LocalNodes": ("deployed", "rm"), "rests": ("undeployed", "admin"), "stays": ("deployed", "admin")}
+    assert "[ALL], provider access type [ME]" in found["stays"]["nodeSourceDescription"]
+    assert [each["nodeSource"] for each in nodes if each["nodeSource"] != "LocalNodes"] == ["stays"] * 2
 
 
 def test_what_had_finished_stays_and_what_was_running_runs_anew(tmp_path: Path, store_url: str) -> None:

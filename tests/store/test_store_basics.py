@@ -373,7 +373,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(store: Store, store_
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    from proactive_tasks.store import catalog, endpoint_credentials, jobs, tables  # noqa: F401 - they define the tables
+    from proactive_tasks.store import catalog, endpoint_credentials, jobs, node_sources, tables  # noqa: F401 - they define the tables
     from proactive_tasks.store.base import Base
     from proactive_tasks.store.migrations import configuration
 

@@ -23,6 +23,7 @@ from proactive_tasks.engine.endpoint.sessions import Sessions
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import state_directory
+from proactive_tasks.store.node_sources import NodeSources
 from proactive_tasks.store.vault import Vault
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def serve(
     with _listen(host, port) as listener:
         url = f"http://{_shown(host)}:{listener.getsockname()[1]}"
         sessions, events, vault = Sessions(users), Events(), Vault(_key())
-        resources, catalog = Resources(nodes), Catalog(store)
+        resources, catalog = Resources(nodes, kept=NodeSources(store)), Catalog(store)
         scheduling = Scheduling(store, server, resources, vault, sessions, events)
         for name, path in (("SCHEDULER", "/rest"), ("CATALOG", "/catalog")):
             scheduling.system |= {f"PA_{name}_REST_URL": url + path, f"PA_{name}_REST_PUBLIC_URL": url + path}

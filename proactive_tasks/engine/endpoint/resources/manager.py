@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from proactive_tasks.engine.endpoint.resources.feed import Answer, Feed, Node, Source
 from proactive_tasks.overlay.errors import InputError
+from proactive_tasks.store.node_sources import KeptSource, NodeSources
 
 HOST = "127.0.0.1"
 LOCAL = "LocalNodes"
@@ -24,7 +25,7 @@ DEPLOYING_S = 2.0
 """How long a node source that is created shows placeholders, as was seen."""
 
 PORTS = (32768, 60999)  # told in URLs of nodes, listened on by nobody
-LARGEST = 1000
+LARGEST, LONGEST = 1000, 255
 INFRASTRUCTURE = "org.ow2.proactive.resourcemanager.nodesource.infrastructure.LocalInfrastructure"
 POLICY = "org.ow2.proactive.resourcemanager.nodesource.policy."
 POLICIES = {f"{POLICY}StaticPolicy": "Static Policy", f"{POLICY}RestartDownNodesPolicy": "Restart Down Nodes Policy"}
@@ -51,8 +52,10 @@ class Definition:
         Raises:
             NodeSourceError: with the name of what it is.
         """
-        if not NAME.fullmatch(self.name):
-            raise NodeSourceError(f"Node Source name '{self.name}' is not valid; it is not empty and has no / or :")
+        if not NAME.fullmatch(self.name) or len(self.name) > LONGEST:
+            raise NodeSourceError(
+                f"Node Source name '{self.name[:LONGEST]}' is not valid; take up to {LONGEST} characters, no / or :"
+            )
         if self.infrastructure.rpartition(".")[2] != INFRASTRUCTURE.rpartition(".")[2]:
             raise NodeSourceError(
                 f"Infrastructure '{self.infrastructure}': the embedded engine has no machines but its own; take "
@@ -86,8 +89,11 @@ class Definition:
 class Resources:
     """Node sources and nodes; the `Nodes` of the jobs. Every method may be called by any thread."""
 
-    def __init__(self, nodes: int, *, deploying_s: float = DEPLOYING_S) -> None:
-        """Start with a node source `LocalNodes` of that many nodes; others take `deploying_s` to come up."""
+    def __init__(self, nodes: int, *, deploying_s: float = DEPLOYING_S, kept: NodeSources | None = None) -> None:
+        """Start with a node source `LocalNodes` of that many nodes; others take `deploying_s` to come up.
+
+        Those that were `kept` come back, with new nodes.
+        """
         self._lock = threading.RLock()
         self._feed = Feed()
         self._watchers: list[Callable[[], None]] = []
@@ -101,6 +107,10 @@ class Resources:
             source = Source(LOCAL, local.description, "rm", nodes, deployed=True)
             self._feed.add_source(source)
             self._come_up(source, self._placeholders(source, nodes, "rm"))
+            self._kept: NodeSources | None = None
+            for each in kept.all() if kept else ():
+                self.define(Definition(**each.definition), each.admin, deploy=each.deployed)
+            self._kept = kept
 
     def close(self) -> None:
         """Wait for no node any more."""
@@ -195,6 +205,7 @@ class Resources:
             self._feed.of_source(source, "NODESOURCE_DEFINED")
             if deploy:
                 self._deploy(source, user)
+            self._keep(source)
 
     def edit(self, definition: Definition) -> None:
         """Change a node source that is not deployed."""
@@ -206,6 +217,7 @@ class Resources:
             self._definitions[source.name] = definition
             source.size, source.description = definition.size, definition.description
             self._feed.of_source(source, "NODESOURCE_UPDATED")
+            self._keep(source)
 
     def deploy(self, name: str, user: str) -> None:
         """Have a node source's nodes come."""
@@ -213,6 +225,7 @@ class Resources:
             source = self._source(name)
             if not source.deployed:
                 self._deploy(source, user)
+                self._keep(source)
 
     def undeploy(self, name: str, *, preempt: bool = False) -> None:
         """Have a node source's nodes go; busy ones only if `preempt`, else when their tasks have left them."""
@@ -305,6 +318,16 @@ class Resources:
             raise NodeSourceError(f"Node Source {name} does not exist; GET /rm/nodesource lists them")
         return source
 
+    def _keep(self, source: Source) -> None:
+        """Have the next start bring a node source back as it is; `LocalNodes` is as large as that start says."""
+        if self._kept is None or source.name == LOCAL:
+            return
+        if source.gone:
+            self._kept.remove(source.name)
+        else:
+            made = asdict(self._definitions[source.name])
+            self._kept.put(KeptSource(source.name, source.admin, source.deployed, made))
+
     def _deploy(self, source: Source, user: str) -> None:
         source.deployed, source.leaving, source.deployments = True, "", 0
         self._feed.of_source(source, "NODESOURCE_CREATED")
@@ -376,6 +399,7 @@ class Resources:
         if leaving == "remove":
             self._feed.of_source(source, "NODESOURCE_REMOVED")
             self._definitions.pop(source.name, None)
+        self._keep(source)
 
     def _set_lock(self, urls: Iterable[str], user: str | None) -> bool:
         done = True
