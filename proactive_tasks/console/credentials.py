@@ -28,7 +28,7 @@ from proactive_tasks.console.connection import (
     connect,
 )
 from proactive_tasks.console.output import Output, OutputOption, answer
-from proactive_tasks.console.script import SETTINGS, main
+from proactive_tasks.console.script import application, main
 from proactive_tasks.overlay.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,14 +38,9 @@ NAME = "credentials"
 MAX_VALUE = 65_536
 """Bytes of a value: a private key has a few thousand."""
 
-app = typer.Typer(
-    name=NAME,
+app = application(
     help="Keep third-party credentials at a scheduler: what the package's tasks find by key.",
     no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings=SETTINGS,
     epilog="Example: scripts/credentials set OVERLAY_PASSPHRASE && scripts/credentials list",
 )
 

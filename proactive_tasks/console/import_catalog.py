@@ -34,12 +34,7 @@ NAME = "import_catalog"
 DIFFERS = 3
 """Exit code of a verification that found a fault."""
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings=script.SETTINGS,
-)
+app = script.application()
 
 
 @app.command(epilog="Example: scripts/import_catalog --url https://scheduler.example.org:8443 --user admin")

@@ -15,12 +15,7 @@ from proactive_tasks.overlay.errors import InputError
 
 NAME = "package_catalog"
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings=script.SETTINGS,
-)
+app = script.application()
 
 
 @app.command(epilog="Example: scripts/package_catalog --output dist")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -12,7 +12,16 @@ from proactive_tasks.overlay.errors import InputError, OverlayError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+def application(**settings: Any) -> typer.Typer:
+    """A script's command line, with what is the same in all of them."""
+    return typer.Typer(
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
 
 
 def main(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:

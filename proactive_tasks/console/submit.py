@@ -23,7 +23,7 @@ from proactive_tasks.console.connection import (
     connect,
 )
 from proactive_tasks.console.output import Output, OutputOption, answer
-from proactive_tasks.console.script import FAILED, INTERRUPTED, SETTINGS, main, tell
+from proactive_tasks.console.script import FAILED, INTERRUPTED, application, main, tell
 from proactive_tasks.overlay.errors import (
     InputError,
     JobDeadlineError,
@@ -42,9 +42,7 @@ BUCKET = "network-overlay"
 DEADLINE_S = 3600.0
 NOT_FOUND = 404
 
-app = typer.Typer(
-    name=NAME, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=SETTINGS, add_completion=False
-)
+app = application()
 
 JOB = {"min": 1, "max": 2**31 - 1, "metavar": "JOB", "show_default": False}
 FollowOption = Annotated[int | None, typer.Option(help="Follow a job to its end, and show its results.", **JOB)]

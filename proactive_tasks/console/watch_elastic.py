@@ -25,7 +25,7 @@ from proactive_tasks.console.connection import (
     connect,
 )
 from proactive_tasks.console.output import Output, OutputOption
-from proactive_tasks.console.script import SETTINGS, main
+from proactive_tasks.console.script import application, main
 from proactive_tasks.overlay.errors import InputError, LeaseError
 from proactive_tasks.scheduler.elastic.asking import Tell
 from proactive_tasks.scheduler.elastic.watching import BUCKET, Options, Watcher, process_owner
@@ -36,9 +36,7 @@ NAME = "watch_elastic"
 
 STORE_PASSWORD = "OVERLAY_STORE_PASSWORD"  # noqa: S105 - the name of a variable, not one
 
-app = typer.Typer(
-    name=NAME, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=SETTINGS, add_completion=False
-)
+app = application()
 
 
 @app.command(epilog="Example: scripts/watch_elastic --url https://scheduler.example.org:8443 --overlay presto")

@@ -41,7 +41,6 @@ RETRY_S = (1.0, 60.0)
 
 KILLED = "TaskAbortedException: The task has been manually killed."
 RESTARTED = "TaskRestartedException: Aborted by user"
-EXCEPTIONS = "org.ow2.proactive.scheduler.common.exception."
 
 
 @dataclass(frozen=True, slots=True)

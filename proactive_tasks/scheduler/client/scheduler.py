@@ -179,10 +179,6 @@ class Scheduler:
         route = f"/rest/scheduler/validate{path}"
         return self._rest.read(Validation.of, "POST", route, files=files, repeatable=True)
 
-    def validate_from_catalog(self, bucket: str, name: str, variables: Mapping[str, str] = {}) -> Validation:
-        """The same of a workflow of the catalog."""
-        return self.validate(self.catalog.raw(bucket, name), variables)
-
     # Jobs
 
     def job(self, job: int) -> JobInfo:
