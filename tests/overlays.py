@@ -104,7 +104,7 @@ class Overlay:
             return max((job.id for job in Jobs(store).jobs(1)), default=0)
 
 
-def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:
+def until(condition: Callable[[], bool], deadline_s: float = 20.0, what: str = "the condition") -> float:
     """Wait for a condition; the seconds that it took."""
     started = time.monotonic()
     while not condition():

@@ -8,8 +8,6 @@ import re
 import socket
 import subprocess
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network
@@ -24,9 +22,7 @@ from proactive_tasks.clouds import dialing
 from proactive_tasks.clouds.edge.driver import EdgeProvider
 from proactive_tasks.clouds.edge.ssh import ABANDON, KEY, Host
 from proactive_tasks.clouds.provider import GatewayOrder, NoJournal
-from proactive_tasks.configure_tunnel import configure_tunnel
 from proactive_tasks.gateway.userdata import new_host_key
-from proactive_tasks.issue_certs import issue_certs
 from proactive_tasks.lab import Lab, edge
 from proactive_tasks.lab.namespaces import socket_in
 from proactive_tasks.lab.requirements import missing
@@ -39,6 +35,8 @@ from proactive_tasks.replace_gateway import replace_gateway
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
 from proactive_tasks.verify_overlay import verify_overlay
+from tests.gateway.live import converge, listening
+from tests.overlays import until
 
 LAB = "gt-edge"
 NAMES = ("branch", "campus", "home")  # the oldest is behind NAT
@@ -80,7 +78,7 @@ class Field:
     def boot(self, name, public, network, nat):
         server = edge.up(name, public, lab=LAB, lan=IPv4Network(network), nat=nat)
         self.servers[name] = server
-        waiting(lambda: self.serves(server.address if not nat else None, name))
+        until(lambda: self.serves(server.address if not nat else None, name))
         return server
 
     def serves(self, address, name):
@@ -112,11 +110,7 @@ class Field:
         return self.converge()
 
     def converge(self):
-        with ThreadPoolExecutor(len(NAMES)) as pool:
-            made = list(pool.map(lambda name: provision_gateway(self.context, overlay=LAB, site=name), NAMES))
-            made.append(issue_certs(self.context, overlay=LAB))
-            made += pool.map(lambda name: configure_tunnel(self.context, overlay=LAB, site=name), NAMES)
-        return made
+        return converge(self.context, LAB, NAMES)
 
     def site(self, name):
         return self.context.store.site(LAB, name)
@@ -157,25 +151,8 @@ class Field:
                 seen.failed.append("the connection that was there before")
         assert count > 5
 
-    @contextlib.contextmanager
     def listening(self, name, expression):
-        argv = ["ip", "netns", "exec", self.lab.namespace(f"{name}/gateway"), "tcpdump", "-lnni", "wan"]
-        argv += ["--immediate-mode", expression]
-        seen = []
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert "listening on" in process.stderr.readline() + process.stderr.readline()
-            try:
-                yield seen
-            finally:
-                process.terminate()
-                seen += [line for line in process.communicate(timeout=10)[0].splitlines() if line]
-
-
-def waiting(condition, deadline_s=20.0):
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+        return listening(self.lab.namespace(f"{name}/gateway"), "wan", expression)
 
 
 @pytest.fixture(scope="module")
@@ -301,12 +278,12 @@ def test_a_tunnel_s_port_is_admitted_from_its_peer_alone(field):
     before = packets(field, "campus", "refused")
     with socket_in(field.lab.namespace("controller"), kind=socket.SOCK_DGRAM) as stranger:
         stranger.sendto(b"knock", (str(field.site("campus").public_address), link.port))
-    waiting(lambda: packets(field, "campus", "refused") > before)
+    until(lambda: packets(field, "campus", "refused") > before)
 
 
 def test_its_own_rules_loaded_anew_leave_the_overlay_s_in_force(field):
     field.shell("campus", "systemctl reload nftables.service")
-    waiting(lambda: "table inet overlay" in field.shell("campus", "nft list tables"))
+    until(lambda: "table inet overlay" in field.shell("campus", "nft list tables"))
     assert field.reach("campus", field.host("home")) is not None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import re
@@ -29,6 +28,7 @@ from proactive_tasks.lab.traffic import EchoStream
 from proactive_tasks.overlay.errors import GatewayError, GatewayUnreachableError, HostKeyError
 from proactive_tasks.pki import authority as pki
 from proactive_tasks.probes import echo
+from tests.gateway.live import listening
 from tests.overlays import until
 
 LAB = "gt-machines"
@@ -102,6 +102,9 @@ class Field:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def listening(self, number, expression):
+        return listening(self.lab.namespace(f"{self.sites[number].name}/gateway"), "wan", expression)
+
     def host_socket(self, number):
         return partial(socket_in, self.lab.namespace(f"{self.sites[number].name}/host1"))
 
@@ -142,28 +145,6 @@ def bring_up(field, barrier, number):
         others = [str(site.gateway) for site in field.sites if site is not field.sites[number]]
         answers = session.reach(others, source=str(field.sites[number].gateway), deadline_s=20)
         assert None not in answers.values()
-
-
-@contextlib.contextmanager
-def listening(field, number, expression):
-    """What tcpdump sees on a gateway's WAN meanwhile, as a list of lines filled at the end."""
-    space = field.lab.namespace(f"{field.sites[number].name}/gateway")
-    argv = ["ip", "netns", "exec", space, "tcpdump", "-lnni", "wan", "--immediate-mode", expression]
-    seen = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert "listening on" in process.stderr.readline() + process.stderr.readline()
-        try:
-            yield seen
-        finally:
-            process.terminate()
-            seen += [line for line in process.communicate(timeout=10)[0].splitlines() if line]
-
-
-def eventually(condition, deadline_s=10.0):
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 OVERLAY_PACKETS = "net 10.0.0.0/8 or net 100.64.0.0/10"
@@ -235,7 +216,7 @@ def test_status_tells_of_each_link(field):
 def test_a_cut_link_is_detoured_quickly_and_nothing_goes_in_clear(field):
     a, b = field.sites[0], field.sites[1]
     target = str(b.subnet.network_address + 1)
-    with listening(field, 0, OVERLAY_PACKETS) as seen, echo.open_echo("", field.host_socket(0)) as sock:
+    with field.listening(0, OVERLAY_PACKETS) as seen, echo.open_echo("", field.host_socket(0)) as sock:
         timer = threading.Timer(0.5, field.lab.cut, (a.name, b.name))
         timer.start()
         try:
@@ -247,11 +228,11 @@ def test_a_cut_link_is_detoured_quickly_and_nothing_goes_in_clear(field):
     lost = samples.count(None)
     assert 0 < lost < 60  # of one each 10 ms
     assert seen == []
-    eventually(lambda: field.way(0, 1).path == [b.asn], 15)
+    until(lambda: field.way(0, 1).path == [b.asn], 15)
 
 
 def test_without_any_route_nothing_goes_in_clear(field):
-    with listening(field, 0, OVERLAY_PACKETS) as seen:
+    with field.listening(0, OVERLAY_PACKETS) as seen:
         field.shell(0, "systemctl stop overlay-routing.service")
         try:
             assert field.reach(0, 1, 0.5) is None
@@ -266,7 +247,7 @@ def test_without_any_route_nothing_goes_in_clear(field):
 
 
 def test_hosts_reach_the_internet_masqueraded(field):
-    with listening(field, 0, "icmp") as seen:
+    with field.listening(0, "icmp") as seen:
         answers = echo.reach_from(field.host_socket(0), [str(field.sites[1].public_address)], 5)
     assert None not in answers.values()
     assert any(f"IP {field.sites[0].public_address} > " in line for line in seen)
@@ -297,7 +278,7 @@ def test_a_tunnel_s_port_is_admitted_from_its_peer_alone(field):
     listener = next(number for number, site in enumerate(field.sites) if site.name == link.listener)
     before = refused(field, listener)
     field.shell(2, f"bash -c 'echo knock > /dev/udp/{field.sites[listener].public_address}/{link.port}'")
-    eventually(lambda: refused(field, listener) > before)
+    until(lambda: refused(field, listener) > before)
 
 
 def test_tcp_between_sites_starts_with_segments_that_fit_the_tunnel(field):
@@ -344,9 +325,9 @@ def test_a_lying_gateway_is_not_believed(field, lie):
     site = field.sites[2]
     field.shell(2, f"cat > /etc/bird/bird.conf <<'END'\n{liar}\nEND\nbirdc configure")
     try:
-        eventually(lambda: "lies" in field.shell(2, "birdc show route export link1 all; birdc show protocols"))
+        until(lambda: "lies" in field.shell(2, "birdc show route export link1 all; birdc show protocols"))
         told = lie.split()[1]
-        eventually(
+        until(
             lambda: told in field.shell(0, "birdc show route import table link1.ipv4 2>&1 || true") or "no such" in told
         )
         assert field.way(0, 1).path == [field.sites[1].asn]
@@ -367,11 +348,11 @@ def test_a_site_whose_origin_is_withdrawn_is_no_longer_believed(field):
     asn = field.sites[1].asn
     field.shell(0, f"sed -i '/route 10.250.1.0.24 max/s/{asn}/{asn + 9}/' /etc/bird/bird.conf && birdc configure")
     try:
-        eventually(lambda: field.way(0, 1) is None)
+        until(lambda: field.way(0, 1) is None)
         assert field.shell(0, "birdc show protocols link0") == since
     finally:
         field.shell(0, f"cat > /etc/bird/bird.conf <<'END'\n{routing}END\nbirdc configure")
-    eventually(lambda: field.way(0, 1) is not None)
+    until(lambda: field.way(0, 1) is not None)
 
 
 def test_a_refused_firewall_changes_nothing(field):
@@ -404,7 +385,7 @@ def test_without_its_firewall_a_gateway_starts_neither_tunnels_nor_routing(field
         assert field.shell(0, f"systemctl is-active {units} || true").split() == ["inactive"] * 3
     finally:
         field.shell(0, f"mv /run/kept /etc/overlay/firewall.nft; systemctl start overlay-firewall.service {units}")
-    eventually(lambda: field.reach(0, 1, 1) is not None, 20)
+    until(lambda: field.reach(0, 1, 1) is not None, 20)
 
 
 def test_a_rebooted_gateway_returns_by_itself(field):
@@ -423,7 +404,7 @@ def test_a_revoked_gateway_is_gone_within_ten_seconds_and_cannot_return(field):
     started = time.monotonic()
     for number in (0, 1):
         field.apply(number, revoked={field.sites[2].name: [leaf.serial]})
-    eventually(lambda: field.way(0, 2) is None)
+    until(lambda: field.way(0, 2) is None)
     assert time.monotonic() - started < 10
     field.shell(2, "systemctl restart 'overlay-openvpn@*.service'")
     assert field.reach(2, 0, 5) is None

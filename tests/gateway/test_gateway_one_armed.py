@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
@@ -17,18 +15,16 @@ from proactive_tasks import clouds
 from proactive_tasks.allocate_subnet import allocate_subnet
 from proactive_tasks.clouds.lab import LabProvider
 from proactive_tasks.clouds.provider import HostProbe
-from proactive_tasks.configure_tunnel import configure_tunnel
 from proactive_tasks.gateway.access import open_session
-from proactive_tasks.issue_certs import issue_certs
 from proactive_tasks.lab import Lab, namespaces
 from proactive_tasks.lab.namespaces import socket_in
 from proactive_tasks.lab.network import CONTROLLER
 from proactive_tasks.lab.requirements import missing
 from proactive_tasks.probes import echo
-from proactive_tasks.provision_gateway import provision_gateway
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
 from proactive_tasks.verify_overlay import verify_overlay
+from tests.gateway.live import converge, listening
 
 LAB = "gt-arm"
 NAMES = ("own", "adopted", "home")
@@ -159,11 +155,7 @@ class Field:
         return self.converge()
 
     def converge(self):
-        with ThreadPoolExecutor(len(NAMES)) as pool:
-            made = list(pool.map(lambda name: provision_gateway(self.context, overlay=LAB, site=name), NAMES))
-            made.append(issue_certs(self.context, overlay=LAB))
-            made += pool.map(lambda name: configure_tunnel(self.context, overlay=LAB, site=name), NAMES)
-        return made
+        return converge(self.context, LAB, NAMES)
 
     def site(self, name):
         return self.context.store.site(LAB, name)
@@ -183,18 +175,9 @@ class Field:
     def reach(self, origin, target, deadline_s=15.0, **more):
         return echo.reach_from(partial(socket_in, self.space(origin)), [target], deadline_s, **more)[target]
 
-    @contextlib.contextmanager
     def listening(self, name, expression):
         """What the cloud's router sends to the Internet for this site, or gets from it."""
-        argv = ["ip", "netns", "exec", vpc(self.lab, name), "tcpdump", "-lnni", "net", "--immediate-mode", expression]
-        seen = []
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert "listening on" in process.stderr.readline() + process.stderr.readline()
-            try:
-                yield seen
-            finally:
-                process.terminate()
-                seen += [line for line in process.communicate(timeout=10)[0].splitlines() if line]
+        return listening(vpc(self.lab, name), "net", expression)
 
     def counter(self, name, counter):
         return int(re.search(r"packets (\d+)", self.shell(name, f"nft list counter inet overlay {counter}"))[1])
