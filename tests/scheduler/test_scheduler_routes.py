@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, get_type_hints
 import pytest
 from starlette.routing import Mount, Route
 
-from proactive_tasks.engine.endpoint.app import Endpoint, application
+from proactive_tasks.engine.endpoint.app import application
 from proactive_tasks.engine.endpoint.resources.manager import Resources
+from proactive_tasks.engine.endpoint.shared import Endpoint
 from proactive_tasks.scheduler.client import Scheduler
 from proactive_tasks.scheduler.client.rest import Rest
 from tests.javaside import Java

@@ -19,8 +19,8 @@ from proactive_tasks.engine.endpoint import multipart
 from proactive_tasks.engine.endpoint.answers import RefusedRequestError
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
     from proactive_tasks.engine.endpoint.sessions import Session
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 SMALL = 1_000_000
 WORKFLOW = 10_000_000

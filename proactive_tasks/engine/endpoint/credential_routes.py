@@ -10,7 +10,7 @@ from proactive_tasks.engine.endpoint.answers import RefusedRequestError
 from proactive_tasks.engine.endpoint.calls import Call, route
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 KEY_LENGTH = 255
 

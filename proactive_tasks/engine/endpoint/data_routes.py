@@ -24,7 +24,7 @@ from proactive_tasks.engine.endpoint.calls import FILE, Call, route
 from proactive_tasks.store.location import space
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 SPACES = re.compile(r"(user|global)(space)?", re.IGNORECASE)
 

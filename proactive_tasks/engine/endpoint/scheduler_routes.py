@@ -13,7 +13,7 @@ from proactive_tasks.engine.endpoint.jobs import routes as job_routes
 from proactive_tasks.engine.endpoint.jobs import submission
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 
 def routes(endpoint: Endpoint) -> list[BaseRoute]:

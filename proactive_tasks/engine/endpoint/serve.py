@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from proactive_tasks.engine.endpoint.app import Endpoint, application
+from proactive_tasks.engine.endpoint.app import application
 from proactive_tasks.engine.endpoint.catalog.store import Catalog
 from proactive_tasks.engine.endpoint.jobs.events import Events
 from proactive_tasks.engine.endpoint.jobs.scheduling import Scheduling
 from proactive_tasks.engine.endpoint.resources.manager import Resources
 from proactive_tasks.engine.endpoint.sessions import Sessions
+from proactive_tasks.engine.endpoint.shared import Endpoint
 from proactive_tasks.overlay.errors import InputError, SecretError
 from proactive_tasks.store import Store
 from proactive_tasks.store.location import state_directory

@@ -11,7 +11,7 @@ from proactive_tasks.engine.endpoint.answers import RefusedRequestError, not_con
 from proactive_tasks.engine.endpoint.calls import Call, Fields, route
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 VERSION = "13.0.3"
 """The release of the server whose answers these are."""

@@ -21,7 +21,7 @@ from proactive_tasks.engine.endpoint.catalog.store import Catalog
 from proactive_tasks.engine.endpoint.multipart import Part
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;.*)?", re.ASCII)
 MULTIPART = "Unsupported Media Type, body does not have a correct value"

@@ -15,7 +15,7 @@ from proactive_tasks.engine.endpoint.answers import RefusedRequestError
 from proactive_tasks.engine.endpoint.jobs.events import Listener
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 WAITING = 10_000
 """More events than this do not wait for a client that does not take them: it is disconnected."""

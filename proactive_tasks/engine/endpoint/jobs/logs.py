@@ -12,7 +12,7 @@ from proactive_tasks.engine.endpoint.calls import Call, route
 from proactive_tasks.engine.endpoint.jobs.known import job_of, unknown_task
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
     from proactive_tasks.store.jobs import JobRecord, LogLine, TaskRecord
 
 LISTENERS = 1000

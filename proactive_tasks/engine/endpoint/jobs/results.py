@@ -18,7 +18,7 @@ from proactive_tasks.engine.endpoint.jobs.serialised import exception, serialise
 from proactive_tasks.engine.task.java import decode, text
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
     from proactive_tasks.store.jobs import JobRecord, TaskRecord
 
 NOT_STARTED = "TaskCouldNotStartException: The task could not start due to dependency failure"

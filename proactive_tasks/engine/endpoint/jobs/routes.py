@@ -15,7 +15,7 @@ from proactive_tasks.engine.endpoint.jobs.known import job_by, job_of, task_of, 
 from proactive_tasks.engine.job import PRIORITIES, JobStatus, Task, TaskStatus
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
     from proactive_tasks.engine.execution import JobRun
     from proactive_tasks.store.jobs import JobRecord, TaskRecord
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.routing import BaseRoute
@@ -16,20 +16,10 @@ from proactive_tasks.engine.endpoint.jobs.scheduling import SERVICES, Submission
 from proactive_tasks.engine.workflow import RefusedError, Workflow
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 OBJECT = re.compile(r"/catalog/buckets/([^/]+)/resources/([^/]+)(?:/revisions/([^/]+))?/raw")
 XML = ("application/xml", "text/xml")
-
-
-class CatalogReader(Protocol):
-    """Where workflows that are submitted by link come from."""
-
-    def raw(self, bucket: str, name: str, revision: str | None) -> bytes:
-        """The content of an object; raises RefusedRequestError or LookupError if there is none."""
-
-    def object_fault(self, model: str, value: str) -> str | None:
-        """Why a value does not fit a model PA:CATALOG_OBJECT; None if it does."""
 
 
 def routes(endpoint: Endpoint) -> list[BaseRoute]:

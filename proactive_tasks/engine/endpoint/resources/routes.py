@@ -29,7 +29,7 @@ from proactive_tasks.engine.endpoint.resources.manager import (
 )
 
 if TYPE_CHECKING:
-    from proactive_tasks.engine.endpoint.app import Endpoint
+    from proactive_tasks.engine.endpoint.shared import Endpoint
 
 LONGEST_WAIT_S = 600.0
 
