@@ -295,6 +295,26 @@ def test_an_import_whose_server_goes_away_goes_on_when_it_is_run_again(
     assert (found.count("there already"), found.count("added")) == (7, len(package.objects) - 7)
 
 
+def test_an_object_without_content_is_told_and_revised(run: Run, catalog: SmallCatalog) -> None:
+    """As a catalog's own import leaves it when a file lacks in the archive."""
+    only = ("--only", "Deploy_Overlay")
+    run(*only)
+    stored = catalog.buckets[BUCKET]["Deploy_Overlay"]
+    stored.revisions[0].message = "First commit"
+
+    def judge(request: str) -> None:
+        if request.endswith("/raw"):
+            raise RefusalError(500, "Internal Server Error")
+
+    catalog.judge = judge
+    code, answer, _ = run(*only, "--verify")
+    [found] = answer["objects"]  # type: ignore[misc]
+    assert (code, found["state"]) == (3, "different")
+    assert "its content cannot be had: " in found["detail"]
+    code, answer, _ = run(*only)
+    assert (code, states(answer), len(stored.revisions)) == (0, {"Deploy_Overlay": "revised"}, 2)
+
+
 def test_each_object_that_may_not_be_written_is_named(run: Run, catalog: SmallCatalog) -> None:
     catalog.buckets[BUCKET] = {}
     catalog.judge = after(0, RefusalError(403, f"You do not have enough permissions over the bucket: {BUCKET}"))

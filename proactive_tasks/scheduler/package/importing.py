@@ -137,19 +137,32 @@ def _bring(
             if told := _other_sort(wanted, found):
                 advice = "remove it there, or choose another bucket"
                 return Outcome(wanted.name, wanted.kind, State.REFUSED, f"{told}, which no revision changes: {advice}")
-            if found.message == message or not difference(wanted, catalog.raw(bucket, wanted.name)):
+            if found.message == message or not _difference(scheduler, bucket, wanted):
                 return Outcome(wanted.name, wanted.kind, State.PRESENT, _project(wanted, found))
             if not dry_run:
                 catalog.revise(bucket, wanted.name, *sent)
         elif not dry_run:
             catalog.add(bucket, wanted.name, wanted.kind, *sent)
-    except (SchedulerUnreachableError, SchedulerVersionError):
-        raise
     except SchedulerError as error:
-        if error.status in {0, 401}:
+        if not _of_the_object(error):
             raise
         return Outcome(wanted.name, wanted.kind, State.REFUSED, str(error))
     return Outcome(wanted.name, wanted.kind, state)
+
+
+def _difference(scheduler: Scheduler, bucket: str, wanted: PackageObject) -> str:
+    """How the content that is there differs; one that cannot be had, as after an import without its file, does."""
+    try:
+        return difference(wanted, scheduler.catalog.raw(bucket, wanted.name))
+    except SchedulerError as error:
+        if not _of_the_object(error):
+            raise
+        return f"its content cannot be had: {error}"
+
+
+def _of_the_object(error: SchedulerError) -> bool:
+    """Whether a catalog's refusal is about one object, so that the others may go on."""
+    return not isinstance(error, SchedulerUnreachableError | SchedulerVersionError) and error.status not in {0, 401}
 
 
 def _other_sort(wanted: PackageObject, found: CatalogObject) -> str:
@@ -177,9 +190,9 @@ def bring_files(scheduler: Scheduler, package: Package, *, dry_run: bool = False
                 continue
             if not dry_run:
                 scheduler.upload("global", path, content)
-        except (SchedulerUnreachableError, SchedulerVersionError):
-            raise
         except SchedulerError as error:
+            if not _of_the_object(error):
+                raise
             yield Outcome(path, "global space", State.REFUSED, str(error))
         else:
             yield Outcome(path, "global space", State.ADDED if there is None else State.REVISED)
@@ -196,15 +209,7 @@ def verify(scheduler: Scheduler, package: Package, objects: Collection[PackageOb
             where = f"bucket {bucket}" if there else f"there is no bucket {bucket}"
             yield Outcome(wanted.name, wanted.kind, State.MISSING, where)
             continue
-        told = _other_sort(wanted, found)
-        if not told:
-            try:
-                told = difference(wanted, catalog.raw(bucket, wanted.name))
-            except (SchedulerUnreachableError, SchedulerVersionError):
-                raise
-            except SchedulerError as error:
-                told = f"its content cannot be had: {error}"
-        if told:
+        if told := _other_sort(wanted, found) or _difference(scheduler, bucket, wanted):
             yield Outcome(wanted.name, wanted.kind, State.DIFFERENT, told)
         else:
             yield Outcome(wanted.name, wanted.kind, State.SAME, _project(wanted, found))
