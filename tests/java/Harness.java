@@ -5,6 +5,7 @@ import java.io.FileOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.codehaus.jackson.map.ObjectMapper;
@@ -36,6 +37,8 @@ public final class Harness {
                     return judge.judge((String) asked.get("source"), (Map<String, String>) asked.get("variables"));
                 case "routes":
                     return Routes.list();
+                case "written":
+                    return Collections.singletonMap("document", Written.anew((String) asked.get("source")));
                 case "bind":
                     gateway = gateway == null ? new Gateway() : gateway;
                     return gateway.bind((Map<String, Object>) asked.get("state"));

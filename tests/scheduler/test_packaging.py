@@ -121,13 +121,6 @@ def test_whatever_a_workflow_of_the_package_refers_to_is_declared_in_it(package:
         assert {name for value in values for name in re.findall(r"\$\{(\w+)\}", value)} <= declared, each.name
 
 
-def test_a_script_survives_the_blanks_that_a_catalog_puts_in_front_of_it(package: Package) -> None:
-    for each in workflows(package):
-        codes = [code for code in job(each).iter("{*}code") if code.get("language") == "cpython"]
-        for code in codes:
-            assert ast.parse(f"\n            {code.text}\n        ").body, each.name
-
-
 def test_execution_is_folded_and_a_first_user_sees_little_else(package: Package) -> None:
     for each in workflows(package):
         shown = [name for name, values in jobfile.variables(job(each)).items() if values["advanced"] == "false"]

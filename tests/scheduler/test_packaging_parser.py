@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from proactive_tasks.scheduler.package import jobfile, packaging
+from proactive_tasks.scheduler.package.comparing import difference
 from proactive_tasks.scheduler.package.packaging import PackageObject
 from tests.javaside import Java
 
@@ -25,6 +27,24 @@ def test_the_scheduler_accepts_a_workflow_as_it_is_packaged(harness: Java, each:
     assert answer["project"] == each.project
     assert set(answer["variables"]) == set(jobfile.variables(job))
     assert set(answer["tasks"]) == {task.get("name") for task in jobfile.tasks(job)}
+
+
+@pytest.mark.parametrize("each", WORKFLOWS, ids=lambda each: each.name)
+def test_what_a_catalog_makes_of_it_is_the_same_and_accepted(harness: Java, each: PackageObject) -> None:
+    """Name, project and bucket are the catalog's; Java writes the document anew, and again when a project is set."""
+    job = jobfile.read(each.content, each.name)
+    job.set("name", "Another_Name")
+    job.set("projectName", "Another project")
+    jobfile.set_info(job, "bucketName", "another-bucket")
+    source = jobfile.write(job).decode()
+    for _ in range(2):
+        source = harness.ask("written", source=source)["document"]
+    assert difference(each, source.encode()) == ""
+    answer = harness.ask("judge", source=source, variables={})
+    assert answer["name"] == "Another_Name", answer
+    for code in jobfile.read(source.encode(), each.name).iter("{*}code"):
+        if code.get("language") == "cpython":
+            assert ast.parse(code.text or "").body
 
 
 def test_the_scheduler_accepts_a_script_of_the_package_by_its_url_as_the_documentation_shows(harness: Java) -> None:
