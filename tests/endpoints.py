@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from typing import Any
 import requests
 
 USER, PASSWORD = "admin", "pass word"
-START_S = 30.0
 
 
 @dataclass
@@ -74,12 +72,7 @@ class Served:
     def end(self, number: int = signal.SIGTERM) -> int:
         """End the process; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -111,7 +104,7 @@ def serving(
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

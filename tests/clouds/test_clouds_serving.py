@@ -27,17 +27,11 @@ from proactive_tasks.lab.names import CloudNames
 from proactive_tasks.lab.processes import wait
 from proactive_tasks.lab.requirements import missing
 from proactive_tasks.overlay.errors import InputError, ProviderError
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no lab here; it lacks {'; '.join(missing())}")
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port
 
 
 def silent(_line: str) -> None:
@@ -83,7 +77,7 @@ def call(url: str, *calls: tuple[str, str]) -> list[dict[str, int]]:
 
 
 def answers(lab: str, address: str) -> bool:
-    return Lab(lab).exec("controller", ["ping", "-c1", "-W0.5", address]).returncode == 0
+    return Lab(lab).exec("controller", ["ping", "-c1", "-W2", address]).returncode == 0
 
 
 def test_a_cloud_comes_up_serves_and_goes_down(lab, stub):
@@ -133,7 +127,7 @@ def test_a_cloud_whose_process_was_killed_begins_anew(lab, stub):
     call(cloud.up(silent)["STUB_URL"], ("PUT", "/one"))
     pid = json.loads((CloudNames(lab, "stub").own.folder / "serve.json").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
-    wait(lambda: cloud.environment() == {}, 10, "it lives")
+    wait(lambda: cloud.environment() == {}, 60, "it lives")
     assert answers(lab, "192.0.2.1")
     variables = cloud.up(silent)
     assert call(variables["STUB_URL"], ("GET", "/")) == [{}]

@@ -22,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.ports import free_port
+
 USER, PASSWORD = "admin", "s3cret-and-nowhere-else"
 NOT_CONNECTED = "You are not connected to the server, you should log on first"
 EXCEPTIONS = "org.ow2.proactive_grid_cloud_portal.scheduler.exception."
@@ -157,7 +159,7 @@ class FakeServer:
         return reply if isinstance(reply, Answer) else Answer(200, reply)
 
     def listen(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        self._http = _Server(("127.0.0.1", port), _Handler)
+        self._http = _Server(("127.0.0.1", port or free_port()), _Handler)
         self._http.fake = self
         if tls:
             self.scheme = "https"

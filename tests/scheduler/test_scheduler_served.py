@@ -22,7 +22,9 @@ from proactive_tasks.console.script import main
 from proactive_tasks.overlay.errors import SchedulerInputError, SchedulerVersionError
 from proactive_tasks.scheduler.client import Scheduler
 from tests.console.conftest import Answer as Said
-from tests.endpoints import Served, free_port, serving
+from tests.endpoints import Served, serving
+from tests.engine.conftest import held
+from tests.ports import free_port
 from tests.scheduler.conftest import Connect
 
 PAGE = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
@@ -62,7 +64,7 @@ FLOW = JOB.format(
     + task("Page", PAGE_TASK, after="Work", attributes='preciousResult="true"'),
 ).encode()
 FAULTY = JOB.format("Client_Faulty", VARIABLES, task("Work", 'raise ValueError("no room")')).encode()
-LONG = JOB.format("Client_Long", VARIABLES, task("Work", "import time\ntime.sleep(60)")).encode()
+LONG = JOB.format("Client_Long", VARIABLES, task("Work", "import time\ntime.sleep(600)")).encode()
 BUCKET = "client-tests"
 
 
@@ -142,7 +144,7 @@ def test_an_interrupt_leaves_the_job_which_can_then_be_killed(served: Served, sc
             assert line, "it ended"
         waiting.send_signal(signal.SIGINT)
         said = waiting.stderr.read()
-        assert waiting.wait(20) == 130
+        assert waiting.wait(60) == 130
     told = re.fullmatch(r"submit: job (\d+) goes on; follow it: .* kill it: scripts/submit --kill \1\n", said)
     assert told, said
     assert script(submit, "--kill", told[1]).out == f"job {told[1]}: killed\n"
@@ -163,15 +165,12 @@ def test_a_job_is_followed_over_a_restart_of_the_endpoint(tmp_path: Path, connec
     with serving(tmp_path, port=port) as first:
         scheduler = connect(first.url, user=first.user, password=lambda: first.password, patience_s=0.5)
         flag = tmp_path / "go"
-        source = LONG.replace(
-            b"time.sleep(60)", f"import os\nwhile not os.path.exists({str(flag)!r}): time.sleep(.05)".encode()
-        )
-        job = scheduler.submit(source)
+        job = scheduler.submit(LONG.replace(b"import time\ntime.sleep(600)", held(flag).encode()))
         waiting = threading.Thread(
-            target=lambda: statuses.append(scheduler.wait(job, deadline_s=60, on_change=watch).status)
+            target=lambda: statuses.append(scheduler.wait(job, deadline_s=600, on_change=watch).status)
         )
         waiting.start()
-        assert seen.wait(20)
+        assert seen.wait(60)
         first.end(signal.SIGKILL)
     flag.touch()
     with serving(tmp_path, port=port):
