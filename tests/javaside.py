@@ -121,11 +121,11 @@ class Java:
             if self._process.stdin:
                 self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._reader.join(10)
+        self._reader.join(60)
         if self._process.stdout:
             self._process.stdout.close()
 

@@ -58,6 +58,7 @@ class FeedServer:
     outcome: str = "done"  # of the next jobs: done, pending, faulty
     lose: bool = False  # the answers to submissions
     down: bool = False  # every request is answered with 503
+    turned_away: int = 0  # requests so far, while it was down
     refuse: str = ""  # the message with which submissions are refused
     session: str = "s1"
     answers: list[Any] = field(default_factory=list)  # in the feed's place, as long as there are some
@@ -107,6 +108,7 @@ class FeedServer:
     def answer(self, path: str, headers: Any, body: bytes) -> tuple[int, Any]:
         """Status and content; a status of 0 loses the answer."""
         if self.down:
+            self.turned_away += 1
             return refused(503, "starting")
         if path == "/rest/scheduler/login":
             self.logins += 1

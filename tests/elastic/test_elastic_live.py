@@ -73,7 +73,7 @@ def test_a_node_source_brings_its_site_and_takes_it_along_again(overlay: Overlay
             )
             until(lambda: connected(overlay, "attic-1"), 60, "the site stands")
             until(lambda: all(job.over for job in scheduler.jobs()), 60, "its job is over")
-            assert overlay.exec("paris/host1", "ping", "-c1", "-W2", overlay.host("attic-1"))
+            assert overlay.exec("paris/host1", "ping", "-c1", "-W9", overlay.host("attic-1"))
             [job] = [job.id for job in scheduler.jobs() if job.name == "Scale_Out_Overlay"]
             networks = scheduler.result_map(job)
             assert networks["SUBNET_ID_attic-1"] == overlay.host("attic-1").rpartition(".")[0] + ".0/24"

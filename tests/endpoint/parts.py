@@ -80,7 +80,7 @@ def serve_parts(folder: Path, resources: Any = None) -> Iterator[Server]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not server.started:
                 assert thread.is_alive()
                 assert time.monotonic() < deadline
@@ -88,7 +88,7 @@ def serve_parts(folder: Path, resources: Any = None) -> Iterator[Server]:
             yield Server("127.0.0.1", listener.getsockname()[1], folder, endpoint)
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             listener.close()
 
 

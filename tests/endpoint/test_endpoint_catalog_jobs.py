@@ -97,7 +97,7 @@ def events(served: Served, source: str) -> list[dict[str, Any]]:
 def until_free(served: Served, source: str) -> str:
     import time
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any(node["nodeState"] == "FREE" for node in events(served, source)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

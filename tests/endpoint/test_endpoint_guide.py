@@ -18,10 +18,7 @@ from proactive_tasks.lab.requirements import missing
 from tests.endpoints import Served, serving
 from tests.postgres import cluster
 
-pytestmark = [
-    pytest.mark.skipif(bool(missing()), reason=f"no lab here: {', '.join(missing())}"),
-    pytest.mark.timeout(600),
-]
+pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no lab here: {', '.join(missing())}")
 
 TOP = Path(__file__).parents[2]
 GUIDE = (TOP / "docs" / "scheduler.md").read_text()

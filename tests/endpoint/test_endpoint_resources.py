@@ -225,7 +225,7 @@ def test_nodes_come_by_themselves_after_a_while() -> None:
     came = threading.Event()
     resources.watch(came.set)
     resources.define(source("campus", 200), "admin", deploy=True)
-    assert came.wait(10)
+    assert came.wait(60)
     assert sum(node.state == "FREE" for node in resources.nodes()) == 201
     resources.close()
 

@@ -71,24 +71,24 @@ def test_whoever_is_not_connected_is_told_so(rm: Client) -> None:
         ("POST", "nodesource/create"),
         ("POST", "node/lock"),
     ):
-        answer = requests.request(method, rm.url + path, headers={"sessionid": "nobody"}, timeout=9)
+        answer = requests.request(method, rm.url + path, headers={"sessionid": "nobody"}, timeout=30)
         assert answer.status_code == 401
         assert answer.json()["errorMessage"] == "You are not connected to the server, you should log on first"
         assert answer.json()["exceptionClass"].endswith("NotConnectedException")
 
 
 def test_a_session_of_the_resource_manager(rm: Client) -> None:
-    wrong = requests.post(rm.url + "login", data={"username": "admin", "password": "no"}, timeout=9)
+    wrong = requests.post(rm.url + "login", data={"username": "admin", "password": "no"}, timeout=30)
     assert (wrong.status_code, wrong.json()["errorMessage"]) == (404, "Authentication failed")
-    empty = requests.post(rm.url + "login", data={"username": "admin"}, timeout=9)
+    empty = requests.post(rm.url + "login", data={"username": "admin"}, timeout=30)
     assert (empty.status_code, empty.json()["errorMessage"]) == (404, "Empty login/password")
-    session = requests.post(rm.url + "login", data={"username": "admin", "password": PASSWORD}, timeout=9).text
+    session = requests.post(rm.url + "login", data={"username": "admin", "password": PASSWORD}, timeout=30).text
     head = {"sessionid": session}
-    assert requests.get(rm.url + "isactive", headers=head, timeout=9).json() is True
+    assert requests.get(rm.url + "isactive", headers=head, timeout=30).json() is True
     assert rm.ask("GET", f"logins/sessionid/{session}").text == "admin"
     assert rm.ask("GET", "logins/sessionid/none").status_code == 204
-    assert requests.post(rm.url + "disconnect", headers=head, timeout=9).status_code == 204
-    assert requests.get(rm.url + "isactive", headers=head, timeout=9).status_code == 401
+    assert requests.post(rm.url + "disconnect", headers=head, timeout=30).status_code == 204
+    assert requests.get(rm.url + "isactive", headers=head, timeout=30).status_code == 401
 
 
 def test_what_the_feed_tells_of_nodes_and_sources(rm: Client) -> None:

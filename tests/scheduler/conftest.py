@@ -11,7 +11,7 @@ import pytest
 from proactive_tasks.scheduler.client import Scheduler
 from tests.scheduler.servers import PASSWORD, USER, FakeServer, listening
 
-PATIENCE_S = 1.5
+PATIENCE_S = 30.0
 
 Connect = Callable[..., Scheduler]
 

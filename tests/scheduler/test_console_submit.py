@@ -173,7 +173,7 @@ def test_a_terminal_shows_what_runs_now(scheduler: FakeServer) -> None:
         while b"1 of 2 tasks: Page 30 %" not in seen:
             seen += os.read(master, 4096)
         shown.set()
-        assert following.wait(30) == 0
+        assert following.wait(60) == 0
     os.close(master)
     assert b"Plan: FINISHED after 2.85 s" in seen
 

@@ -111,7 +111,7 @@ def test_of_two_first_deployments_at_once_both_have_the_same_ssh_key(context):
     store.save_spec(load_spec("{version: 1, overlay: duo, sites: []}"), "test")
 
     def vault(overlay):  # both have seen that there is no key when the first is kept
-        both.wait(10)
+        both.wait(60)
         return context.vault(overlay)
 
     context.vault("duo")
@@ -120,7 +120,7 @@ def test_of_two_first_deployments_at_once_both_have_the_same_ssh_key(context):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted(kept) == [False, True]
 
 
