@@ -18,7 +18,10 @@ from proactive_tasks.lab.requirements import missing
 from tests.endpoints import Served, serving
 from tests.postgres import cluster
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no lab here: {', '.join(missing())}")
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason=f"no lab here: {', '.join(missing())}"),
+    pytest.mark.timeout(900),
+]
 
 TOP = Path(__file__).parents[2]
 GUIDE = (TOP / "docs" / "scheduler.md").read_text()
@@ -49,7 +52,8 @@ def test_the_guide_leads_from_an_empty_server_to_an_overlay_and_back(endpoint: S
             "/opt/network-overlay/current/bin/python3": sys.executable,
         }
         told = [run(commands, here, tmp_path) for commands in re.findall(r"```sh\n(.+?)```", GUIDE, re.DOTALL)]
-    assert len(told) == 9
+    assert len(told) == 10
+    assert re.search(r"network_camera\W+10\.250\.\d+\.0/24", told[-2])
     saved = {path.name for path in (tmp_path / "results").iterdir()}
     assert saved == {"report_overlay.html", "result_map.json"}
     documents = json.loads((tmp_path / "results" / "result_map.json").read_text())
