@@ -208,6 +208,24 @@ def test_a_job_that_is_over_without_its_site_counts_as_failed_and_names_its_task
     assert "again in 10 s" in line
 
 
+def test_a_job_that_ends_while_the_watcher_looks_has_not_failed(trial: Trial, server: FeedServer) -> None:
+    server.outcome = "pending"
+    up(server, "campus")
+    trial.rounds()
+    plain = server.answer
+
+    def ends_now(path: str, headers: Any, body: bytes) -> tuple[int, Any]:
+        if path.endswith("/info"):
+            server.outcome = "done"
+            server.carry_out(server.jobs[0])
+        return plain(path, headers, body)
+
+    server.answer = ends_now  # type: ignore[method-assign]
+    trial.rounds()
+    assert trial.kinds()[-1] == "extended"
+    assert "failed" not in trial.kinds()
+
+
 def test_it_waits_for_no_node_and_tells_of_a_job_that_none_takes(
     trial: Trial, server: FeedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from proactive_tasks.overlay.errors import SchedulerError, SchedulerInputError, SchedulerUnreachableError
-from proactive_tasks.overlay.model import Origin, Site, SiteState
+from proactive_tasks.overlay.model import Origin, SiteState
 from proactive_tasks.overlay.spec import SourceSpec
 from proactive_tasks.scheduler.elastic.digest import ATTEMPTS, Action, Decision, Memory, retry_s
 
@@ -125,7 +125,7 @@ class Requests:
 
     # Following
 
-    def follow(self, memory: Memory, site: Site | None, now: datetime) -> Memory:
+    def follow(self, memory: Memory, now: datetime) -> Memory:
         """See how a request stands; what is remembered of the site from now on. Never waits."""
         if memory.action is None:
             return memory
@@ -138,15 +138,25 @@ class Requests:
         try:
             info = self.scheduler.job(job)
         except SchedulerInputError as error:
-            if _done(memory, site):
+            if self._done(memory):
                 return self._succeeded(memory)
             return self._failed(memory, f"job {job} is not known any more ({error})", now)
         if not info.over:
             self._tell_of_waiting(memory, info, now)
             return memory
-        if _done(memory, site):
+        if self._done(memory):
             return self._succeeded(memory)
         return self._failed(memory, self._why(info), now)
+
+    def _done(self, memory: Memory) -> bool:
+        """Whether the overlay is as it was asked to be: the store says so, whatever else the job did or failed to do.
+
+        It is looked at when the job is known to be over: before that it may have been on its way.
+        """
+        site = next((each for each in self.store.sites(self.overlay) if each.name == memory.site), None)
+        if memory.action is Action.SHRINK:
+            return site is None
+        return site is not None and site.state is SiteState.CONNECTED
 
     def _find(self, memory: Memory, now: datetime) -> Memory:
         """The job that bears the request's word, if it was submitted at all."""
@@ -209,10 +219,3 @@ class Requests:
 
 def _action(word: str | None) -> Action | None:
     return Action(word) if word else None
-
-
-def _done(memory: Memory, site: Site | None) -> bool:
-    """Whether the overlay is as it was asked to be: the store says so, whatever else the job did or failed to do."""
-    if memory.action is Action.SHRINK:
-        return site is None
-    return site is not None and site.state is SiteState.CONNECTED

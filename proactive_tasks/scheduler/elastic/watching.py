@@ -204,14 +204,11 @@ class Watcher:
             self._whole_at = float("-inf")
             self.tell("table", f"overlay {self.overlay}: its table of node sources has {len(table.sources)} rows now")
         self._look()
-        at, sites = now(), self.store.sites(self.overlay)
-        standing = {site.name: site for site in sites}
+        at = now()
         if not self.options.dry_run:
             known = self.requests.load()  # confirmations come from elsewhere
-            self._memories = {
-                name: self.requests.follow(memory, standing.get(name), at) for name, memory in known.items()
-            }
-        before = self._memories
+            self._memories = {name: self.requests.follow(memory, at) for name, memory in known.items()}
+        before, sites = self._memories, self.store.sites(self.overlay)
         after, decisions = review(
             self._feed, sites, before, now=at, grace=self._grace(), confirm_all=self.options.confirm_all
         )
