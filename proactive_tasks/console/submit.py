@@ -270,6 +270,7 @@ def _source(scheduler: Scheduler, order: Order) -> bytes:
 def _check(scheduler: Scheduler, order: Order, source: bytes) -> None:
     """Refuse what is a slip of the pen; warn of credentials that the tasks will look for."""
     from proactive_tasks.scheduler.client.needs import declared
+    from proactive_tasks.scheduler.client.rest import NO_SESSION
 
     found = declared(source)
     if (unknown := found.unknown(order.variables)) and not order.undeclared:
@@ -279,9 +280,9 @@ def _check(scheduler: Scheduler, order: Order, source: bytes) -> None:
         )
     try:
         keys = scheduler.credentials()
-    except SchedulerUnreachableError:
-        raise
     except SchedulerError as error:
+        if isinstance(error, SchedulerUnreachableError) or error.status == NO_SESSION:
+            raise
         tell(NAME, f"warning: the credentials cannot be listed: {error}")
         return
     for line in found.missing(order.variables, keys):

@@ -25,7 +25,7 @@ from proactive_tasks.scheduler.elastic.digest import ATTEMPTS
 from proactive_tasks.scheduler.elastic.watching import Options, Watcher
 from proactive_tasks.store import Store
 from tests.elastic.feeds import answer, node, source
-from tests.elastic.feedserver import FeedServer, serving
+from tests.elastic.feedserver import FeedServer, refused, serving
 
 TABLE = """
 version: 1
@@ -272,6 +272,27 @@ def test_an_outage_is_told_once_and_an_ended_session_renewed(
     assert not thread.is_alive()
     assert server.logins == 2
     assert trial.kinds().count("answers") == 1
+
+
+def test_a_job_is_not_given_up_for_a_log_in_that_a_starting_server_refuses(trial: Trial, server: FeedServer) -> None:
+    server.outcome = "pending"
+    up(server, "campus")
+    trial.rounds()
+    plain = server.answer
+
+    def refuses(path: str, headers: Any, body: bytes) -> tuple[int, Any]:
+        if path == "/rest/scheduler/login":
+            return refused(404, "Authentication failed")
+        return refused(401, "not connected") if path.endswith("/info") else plain(path, headers, body)
+
+    server.answer = refuses  # type: ignore[method-assign]
+    with pytest.raises(SchedulerInputError, match="cannot log in"):
+        trial.rounds()
+    server.answer = plain  # type: ignore[method-assign]
+    server.carry_out(server.jobs[0])
+    trial.rounds()
+    assert (server.out, trial.kinds()[-1]) == (["campus"], "extended")
+    assert "failed" not in trial.kinds()
 
 
 def test_a_wrong_user_ends_it_and_so_does_an_overlay_without_a_table(server: FeedServer, opened: Store) -> None:

@@ -513,9 +513,16 @@ def test_an_unknown_job_is_bad_input(run: Submit, scheduler: FakeServer) -> None
         refused(run(option, 9), "'9' is unknown")
 
 
-def test_a_wrong_password_is_bad_input(run: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", ["--list", "Deploy_Overlay", "FILE", "--upload FILE=user:x", "--status 7"])
+def test_a_wrong_password_is_bad_input(
+    words: str, run: Submit, scheduler: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server's answer is the 404 of an unknown job or object, which it must not be taken for."""
     monkeypatch.setenv("PROACTIVE_PASSWORD", "wrong")
-    refused(run("--list"), "user admin cannot log in: Authentication failed")
+    file = tmp_path / "flow.xml"
+    file.write_bytes(XML)
+    refused(run(*words.replace("FILE", str(file)).split()), "user admin cannot log in: Authentication failed")
+    assert len(scheduler.requests("POST", ".*/login")) == 1
 
 
 def test_the_password_comes_from_a_file_too(run: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ NO_ROUTE = re.compile(r"RESTEASY00(3210|3650)\b")
 
 JAVA_CLASS = re.compile(r"^(?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error): ")
 
+NO_SESSION = 401
+"""Status of errors for want of a session, a refused log-in's included: the server's own is the 404 of unknown jobs."""
+
 BEYOND_INPUT = {500, 501, 505}
 BUSY = {502, 503, 504}
 
@@ -203,7 +206,7 @@ class Rest:
             return self._judged(self._sent(method, path, dict(headers or {}), again, sent), method, path)
         used = self.session
         answer = self._sent(method, path, {**(headers or {}), "sessionid": used}, again, sent)
-        if answer.status_code == requests.codes.unauthorized and (renewed := self.session_after(used)):
+        if answer.status_code == NO_SESSION and (renewed := self.session_after(used)):
             answer = self._sent(method, path, {**(headers or {}), "sessionid": renewed}, again, sent)
         return self._judged(answer, method, path)
 
@@ -277,7 +280,7 @@ class Rest:
             raise SchedulerInputError(f"{where}: redirected to {target}; give that server's URL (--url)", status)
         if status in {requests.codes.not_found, requests.codes.method_not_allowed} and NO_ROUTE.search(said):
             raise SchedulerVersionError(f"{where}: this server has no such route; {self._version()}", status)
-        if status == requests.codes.unauthorized:
+        if status == NO_SESSION:
             raise SchedulerInputError(
                 f"{where}: {said or 'no session'}; the session has ended: log in again", status, said
             )

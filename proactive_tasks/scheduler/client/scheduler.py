@@ -25,7 +25,7 @@ from proactive_tasks.scheduler.client.catalog import Catalog
 from proactive_tasks.scheduler.client.dataspace import DataSpaces
 from proactive_tasks.scheduler.client.records import Download, JobInfo, TaskInfo, Validation
 from proactive_tasks.scheduler.client.resources import ResourceManager
-from proactive_tasks.scheduler.client.rest import Rest, segment
+from proactive_tasks.scheduler.client.rest import NO_SESSION, Rest, segment
 from proactive_tasks.scheduler.client.submission import check_variables, check_workflow, filled
 from proactive_tasks.scheduler.client.thirdparty import ThirdPartyCredentials
 
@@ -375,7 +375,7 @@ class Scheduler:
             if beyond or not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
                 raise  # it never came to a log-in
             raise SchedulerInputError(
-                f"{rest.url}: {who} cannot log in: {error.said or error}", error.status, error.said
+                f"{rest.url}: {who} cannot log in: {error.said or error}", NO_SESSION, error.said
             ) from error
 
 

@@ -14,9 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from proactive_tasks.overlay.errors import SchedulerError, SchedulerInputError, SchedulerUnreachableError
+from proactive_tasks.overlay.errors import (
+    SchedulerError,
+    SchedulerInputError,
+    SchedulerUnreachableError,
+    SchedulerVersionError,
+)
 from proactive_tasks.overlay.model import Origin, SiteState
 from proactive_tasks.overlay.spec import SourceSpec
+from proactive_tasks.scheduler.client.rest import NO_SESSION
 from proactive_tasks.scheduler.elastic.digest import ATTEMPTS, Action, Decision, Memory, retry_s
 
 if TYPE_CHECKING:
@@ -138,6 +144,8 @@ class Requests:
         try:
             info = self.scheduler.job(job)
         except SchedulerInputError as error:
+            if error.status == NO_SESSION or isinstance(error, SchedulerVersionError):
+                raise  # which says nothing of the job
             if self._done(memory):
                 return self._succeeded(memory)
             return self._failed(memory, f"job {job} is not known any more ({error})", now)
