@@ -238,10 +238,11 @@ def test_a_wait_ends_with_a_job_that_waits_for_a_person(waiting: str, server: Fa
 def test_a_wait_lets_the_other_tasks_of_a_job_in_error_go_on(server: FakeServer, scheduler: Scheduler) -> None:
     failed = task_state(0, "T", "IN_ERROR")
     server.on("GET", INFO, job_info(7, "IN_ERROR", numberOfInErrorTasks=1))
-    server.on("GET", STATES, *(listed(failed, task_state(1, "U", state)) for state in ("PENDING", "RUNNING", "FAULTY")))
+    states = ["PENDING", "RUNNING", "WAITING_ON_ERROR", "WAITING_ON_FAILURE", "FAULTY"]
+    server.on("GET", STATES, *(listed(failed, task_state(1, "U", state)) for state in states))
     seen: list[str] = []
     assert scheduler.wait(7, deadline_s=60, on_change=lambda _, tasks: seen.append(tasks[1].status)).stuck
-    assert seen == ["PENDING", "RUNNING", "FAULTY"]
+    assert seen == states
 
 
 def test_a_wait_does_not_last_for_a_task_that_no_node_takes(

@@ -10,7 +10,8 @@ from typing import Any
 OVER = {"FINISHED", "CANCELED", "FAILED", "KILLED"}
 STUCK = {"IN_ERROR", "PAUSED"}
 FINE = {"FINISHED", "SKIPPED"}
-RUNNING = {"RUNNING", "WAITING_ON_ERROR"}
+RUNNING = {"RUNNING", "WAITING_ON_ERROR", "WAITING_ON_FAILURE"}
+"""The last two: the task, or its node, failed, and it is run again."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class TaskInfo:
 
     @property
     def running(self) -> bool:
-        """Whether it runs now."""
+        """Whether it runs, or will again."""
         return self.status in RUNNING
 
     @classmethod
