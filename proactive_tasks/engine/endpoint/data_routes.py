@@ -171,7 +171,7 @@ def fetch(call: Call) -> Response | dict[str, Any]:
 
 def _listing(call: Call, place: Path) -> dict[str, Any]:
     """Names below a folder: those in it, or those that fit one of the patterns in `includes`."""
-    includes, excludes = (call.request.query_params.getlist(name) for name in ("includes", "excludes"))
+    includes, excludes = (call.query.getlist(name) for name in ("includes", "excludes"))
     deep = any("/" in pattern or "**" in pattern for pattern in includes)
     entries = sorted(place.rglob("*") if deep else place.iterdir())
     names = {entry.relative_to(place).as_posix(): entry for entry in entries if not entry.name.startswith(".upload-")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,28 +21,28 @@ def job_id(job: JobRecord) -> dict[str, Any]:
     return {"id": job.id, "readableName": job.name}
 
 
-def info(job: JobRecord, counts: Mapping[str, int], precious: Sequence[str], suspended: int = -1) -> dict[str, Any]:
-    """How a job stands. `counts` are its tasks by status."""
+def full_info(job: JobRecord, tasks: Sequence[TaskRecord]) -> dict[str, Any]:
+    """How a job stands, by its tasks."""
     shown = job.shown or {}
-    total = sum(counts.values()) or shown.get("tasks", 0)
-    over = sum(counts.get(status, 0) for status in OVER)
-    waiting = sum(counts.get(status, 0) for status in WAITING) if job.started and job.finished is None else 0
+    counts = Counter(task.status for task in tasks)
+    over = sum(counts[status] for status in OVER)
+    waiting = sum(counts[status] for status in WAITING) if job.started and job.finished is None else 0
     variables = shown.get("variables", {})
     return {
         "startTime": moment(job.started),
-        "inErrorTime": suspended,
+        "inErrorTime": max([(task.shown or {}).get("suspended", -1) for task in tasks], default=-1),
         "finishedTime": moment(job.finished),
         "submittedTime": moment(job.submitted),
         "removedTime": -1,
         "status": job.status,
         "jobId": job_id(job),
-        "totalNumberOfTasks": total,
+        "totalNumberOfTasks": len(tasks) or shown.get("tasks", 0),
         "numberOfPendingTasks": waiting,
-        "numberOfRunningTasks": counts.get("RUNNING", 0),
+        "numberOfRunningTasks": counts["RUNNING"],
         "numberOfFinishedTasks": over,
         "numberOfFailedTasks": 0,
-        "numberOfFaultyTasks": counts.get("FAULTY", 0),
-        "numberOfInErrorTasks": counts.get("IN_ERROR", 0),
+        "numberOfFaultyTasks": counts["FAULTY"],
+        "numberOfInErrorTasks": counts["IN_ERROR"],
         "priority": _priority(shown).upper(),
         "jobOwner": job.user,
         "tenant": None,
@@ -57,7 +58,7 @@ def info(job: JobRecord, counts: Mapping[str, int], precious: Sequence[str], sus
         "attachedServices": {},
         "externalEndpointUrls": {},
         "resultMapPresent": bool(job.result_map),
-        "preciousTasks": list(precious),
+        "preciousTasks": precious_tasks(tasks),
         "parentId": None,
         "childrenCount": 0,
     }
@@ -66,20 +67,6 @@ def info(job: JobRecord, counts: Mapping[str, int], precious: Sequence[str], sus
 def precious_tasks(tasks: Sequence[TaskRecord]) -> list[str]:
     """The names of the tasks whose results the job's owner looks for."""
     return [task.name for task in tasks if (task.shown or {}).get("precious") and task.status == "FINISHED"]
-
-
-def counted(tasks: Sequence[TaskRecord]) -> dict[str, int]:
-    """How many tasks there are of each status."""
-    counts: dict[str, int] = {}
-    for task in tasks:
-        counts[task.status] = counts.get(task.status, 0) + 1
-    return counts
-
-
-def full_info(job: JobRecord, tasks: Sequence[TaskRecord]) -> dict[str, Any]:
-    """How a job stands, by its tasks."""
-    suspended = max([(task.shown or {}).get("suspended", -1) for task in tasks], default=-1)
-    return info(job, counted(tasks), precious_tasks(tasks), suspended)
 
 
 def state(job: JobRecord, tasks: Sequence[TaskRecord]) -> dict[str, Any]:

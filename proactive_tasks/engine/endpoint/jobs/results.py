@@ -98,7 +98,7 @@ def result_map(call: Call) -> Any:
 
 def result_maps(call: Call) -> Any:
     """The result maps of several jobs."""
-    jobs = [job_by(call, each) for each in call.request.query_params.getlist("jobsid")]
+    jobs = [job_by(call, each) for each in call.query.getlist("jobsid")]
     return {str(job.id): job.result_map for job in jobs}
 
 
@@ -110,7 +110,7 @@ def precious(call: Call) -> Any:
 def precious_of_several(call: Call) -> Any:
     """The same of several jobs."""
     records = call.endpoint.scheduling.records
-    jobs = [job_by(call, each) for each in call.request.query_params.getlist("jobsid")]
+    jobs = [job_by(call, each) for each in call.query.getlist("jobsid")]
     return {str(job.id): shapes.precious_tasks(records.states(job.id)) for job in jobs}
 
 

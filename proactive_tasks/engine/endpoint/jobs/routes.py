@@ -102,7 +102,7 @@ def list_infos(call: Call) -> Any:
 
 def listed_infos(call: Call) -> Any:
     """How some jobs stand."""
-    found = [job_by(call, text) for text in call.request.query_params.getlist("jobsid")]
+    found = [job_by(call, text) for text in call.query.getlist("jobsid")]
     return _infos(call, found)
 
 
@@ -194,7 +194,7 @@ def kill(call: Call) -> bool:
 
 def kill_several(call: Call) -> bool:
     """End several jobs."""
-    jobs = [job_by(call, text, "kill") for text in call.request.query_params.getlist("jobsid")]
+    jobs = [job_by(call, text, "kill") for text in call.query.getlist("jobsid")]
     killed = [call.endpoint.scheduling.command(job.id, lambda run: run.kill()) for job in jobs]
     return all(killed)
 
@@ -275,7 +275,7 @@ def remove(call: Call) -> bool:
 
 def remove_several(call: Call) -> bool:
     """Forget several jobs."""
-    jobs = [job_by(call, text, "remove") for text in call.request.query_params.getlist("jobsid")]
+    jobs = [job_by(call, text, "remove") for text in call.query.getlist("jobsid")]
     removed = [call.endpoint.scheduling.remove(job.id) for job in jobs]
     return all(removed)
 
