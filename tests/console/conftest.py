@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from proactive_tasks.overlay.model import Origin, SiteState
 from proactive_tasks.overlay.spec import load_spec
 from proactive_tasks.scheduler import EMBEDDED
 from proactive_tasks.store import Store
+from tests.commands import Said, call
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -31,25 +31,7 @@ sites:
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    def refused(self, *words: str) -> None:
-        """Exit code 2, nothing on standard output, and one line that holds the words."""
-        assert (self.code, self.out) == (2, ""), self
-        assert len(self.err.splitlines()) == 1, self.err
-        assert self.err.startswith("overlayctl: ")
-        assert len(self.err) < 600
-        for word in words:
-            assert word in self.err
-
-
-Cli = Callable[..., Answer]
+Cli = Callable[..., Said]
 
 
 def _outside_the_package(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,16 +58,12 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sto
     monkeypatch.setattr(engine, "run", _outside_the_package(engine.run))
     operations.passphrase.cache_clear()
 
-    def call(*arguments: object) -> Answer:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
+    def run(*arguments: object) -> Said:
+        said = call(capsys, "overlayctl", main, *arguments)
         operations.passphrase.cache_clear()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, said.out, said.err)
+        return said
 
-    return call
+    return run
 
 
 @pytest.fixture(scope="session")

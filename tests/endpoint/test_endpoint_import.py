@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from proactive_tasks.console import import_catalog
 from proactive_tasks.scheduler.client import Scheduler
 from proactive_tasks.scheduler.package import importing, packaging
+from tests.commands import call
 from tests.endpoints import Served
 
 PACKAGE = packaging.load(Path(__file__).parents[2])
@@ -27,10 +29,9 @@ def run(served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     def _run(*arguments: str) -> tuple[int, dict[str, Any], str]:
         monkeypatch.setenv("PROACTIVE_PASSWORD", served.password)
         words = ["--url", served.url, "--user", served.user, "--output", "json", *arguments]
-        with pytest.raises(SystemExit) as ended:
-            import_catalog.script.main(import_catalog.app, "import_catalog", words)
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), json.loads(said.out) if said.out else {}, said.err
+        main = partial(import_catalog.script.main, import_catalog.app, import_catalog.NAME)
+        said = call(capsys, import_catalog.NAME, main, *words)
+        return said.code, json.loads(said.out) if said.out else {}, said.err
 
     return _run
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from proactive_tasks.clouds.credentials import KEYS
 from proactive_tasks.console import credentials
+from proactive_tasks.console.credentials import NAME, app
 from proactive_tasks.console.script import main
 from proactive_tasks.scheduler.client.needs import CLOUDS
-from tests.console.conftest import Answer as Said
+from tests.commands import Said, call
 from tests.scheduler.servers import PASSWORD, Answer, Asked, FakeServer
 
 VALUE = "correct horse battery staple"
@@ -51,24 +53,16 @@ def run(
         monkeypatch.delenv(key, raising=False)
         monkeypatch.delenv(f"{key}_FILE", raising=False)
 
-    def call(*arguments: object, typed: str = "") -> Said:
-        capsys.readouterr()
+    def run(*arguments: object, typed: str = "") -> Said:
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        with pytest.raises(SystemExit) as ended:
-            main(credentials.app, credentials.NAME, [str(argument) for argument in arguments])
-        said = capsys.readouterr()
+        said = call(capsys, NAME, partial(main, app, NAME), *arguments)
         assert VALUE not in said.out + said.err
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, said.out, said.err)
+        return said
 
-    return call
+    return run
 
 
-def refused(said: Said, *words: str) -> None:
-    assert (said.code, said.out) == (2, ""), said
-    assert len(said.err.splitlines()) == 1, said.err
-    for word in ("credentials: ", *words):
-        assert word in said.err, said.err
+refused = Said.refused
 
 
 def test_a_value_is_read_from_standard_input(run: Run, kept: dict[str, str], server: FakeServer) -> None:

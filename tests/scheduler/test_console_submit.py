@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 from proactive_tasks.console import submit
 from proactive_tasks.console.script import main
 from proactive_tasks.scheduler.client import scheduler as client
-from tests.console.conftest import Answer as Said
+from tests.commands import Said, call
 from tests.scheduler.servers import PASSWORD, Answer, FakeServer, job_info, listed, refusal, task_state
 
 XML = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -64,25 +65,15 @@ def run(scheduler: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for name in ("PROACTIVE_USER", "PROACTIVE_CREDENTIALS_FILE", "PROACTIVE_CA_FILE", "PROACTIVE_CATALOG_URL"):
         monkeypatch.delenv(name, raising=False)
 
-    def call(*arguments: object) -> Said:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(submit.app, submit.NAME, [str(argument) for argument in arguments])
-        said = capsys.readouterr()
+    def run(*arguments: object) -> Said:
+        said = call(capsys, submit.NAME, partial(main, submit.app, submit.NAME), *arguments)
         assert PASSWORD not in said.out + said.err
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, said.out, said.err)
+        return said
 
-    return call
+    return run
 
 
-def refused(said: Said, *words: str) -> None:
-    """Exit code 2, nothing on standard output, and one line that holds the words."""
-    assert (said.code, said.out) == (2, ""), said
-    assert len(said.err.splitlines()) == 1, said.err
-    assert said.err.startswith("submit: ")
-    for word in words:
-        assert word in said.err, said.err
+refused = Said.refused
 
 
 # Submitting

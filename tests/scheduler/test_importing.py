@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from proactive_tasks.scheduler.client import rest
 from proactive_tasks.scheduler.package import archives, packaging
 from proactive_tasks.scheduler.package.comparing import difference
 from proactive_tasks.scheduler.package.packaging import Package, PackageObject
+from tests.commands import call
 from tests.scheduler.archive_rules import files
 from tests.scheduler.catalogs import PASSWORD, RefusalError, SmallCatalog, small_catalog
 
@@ -50,12 +51,9 @@ def run(catalog: SmallCatalog, capsys: pytest.CaptureFixture[str], monkeypatch: 
     def _run(*arguments: str, password: str = PASSWORD) -> tuple[int, dict[str, object], str]:
         monkeypatch.setenv("PROACTIVE_PASSWORD", password)
         monkeypatch.setattr(packaging, "load", made_once)
-        with pytest.raises(SystemExit) as ended:
-            import_catalog.script.main(
-                import_catalog.app, "import_catalog", ["--url", catalog.url, "--output", "json", *arguments]
-            )
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), json.loads(said.out) if said.out else {}, said.err
+        main = partial(import_catalog.script.main, import_catalog.app, import_catalog.NAME)
+        said = call(capsys, import_catalog.NAME, main, "--url", catalog.url, "--output", "json", *arguments)
+        return said.code, json.loads(said.out) if said.out else {}, said.err
 
     return _run
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from proactive_tasks.console import credentials, submit
 from proactive_tasks.console.script import main
 from proactive_tasks.overlay.errors import SchedulerInputError, SchedulerVersionError
 from proactive_tasks.scheduler.client import Scheduler
-from tests.console.conftest import Answer as Said
+from tests.commands import Said, call
 from tests.endpoints import Served, serving
 from tests.engine.conftest import held
 from tests.ports import free_port
@@ -92,13 +93,8 @@ def script(
         monkeypatch.setenv(name, value)
 
     def run(module: ModuleType, *words: object, typed: str = "") -> Said:
-        capsys.readouterr()
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        with pytest.raises(SystemExit) as ended:
-            main(module.app, module.NAME, [str(word) for word in words])
-        said = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, said.out, said.err)
+        return call(capsys, module.NAME, partial(main, module.app, module.NAME), *words)
 
     return run
 
