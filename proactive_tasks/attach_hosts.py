@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proactive_tasks.overlay import checks
+from proactive_tasks.overlay import consistency
 from proactive_tasks.overlay.errors import InputError
 from proactive_tasks.overlay.result import Result
 from proactive_tasks.overlay.spec import SiteSpec
@@ -28,7 +28,7 @@ def attach_hosts(context: Context, *, overlay: str = "", site: str, hosts: int |
     if not known.ready:
         raise InputError(f"site {site}: its gateway is not there yet, so hosts would reach nothing; deploy it first")
     if hosts is not None:
-        checks.hosts_fit(
+        consistency.hosts_fit(
             SiteSpec(name=site, provider=known.provider, hosts=hosts, options=known.options), known.subnet, "hosts"
         )
         context.store.update_site(overlay, site, context.actor, hosts=hosts)

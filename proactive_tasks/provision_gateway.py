@@ -9,7 +9,7 @@ from proactive_tasks.clouds.provider import GatewayOrder
 from proactive_tasks.gateway.access import open_session, placed, public_key
 from proactive_tasks.gateway.seed import forget_seed, seeded_host_key
 from proactive_tasks.gateway.userdata import user_data
-from proactive_tasks.overlay import checks
+from proactive_tasks.overlay import consistency
 from proactive_tasks.overlay.errors import GatewayError, OverlayError, ProviderError
 from proactive_tasks.overlay.model import Site, SiteState
 from proactive_tasks.overlay.result import Result
@@ -79,7 +79,7 @@ def _provision(context: Context, overlay: str, site: Site, lease: Lease | None) 
         result.difference = [change.line for change in changes]
     if gateway.public_address is None:
         raise ProviderError(f"site {site.name}: its gateway {gateway.machine} got no public address; run this again")
-    checks.underlay(context.store.spec(overlay), site.name, gateway.public_address)
+    consistency.underlay(context.store.spec(overlay), site.name, gateway.public_address)
     fields = {"machine": gateway.machine, "public_address": gateway.public_address}
     context.store.update_site(overlay, site.name, context.actor, **fields)
     known = context.store.site(overlay, site.name)

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from proactive_tasks.overlay import checks
+from proactive_tasks.overlay import consistency
 from proactive_tasks.overlay.checks import RuleError, shown
 from proactive_tasks.overlay.errors import OverlayError
 from proactive_tasks.overlay.numbering import Ledger
@@ -125,12 +125,12 @@ def _numbers(spec: OverlaySpec, sites: dict[str, tuple[int, SourceSpec]]) -> Non
         for site, where in wanted:
             for prefix in site.prefixes:
                 if where:
-                    checks.brought(spec, site.name, prefix)
+                    consistency.brought(spec, site.name, prefix)
                 ledger.adopt(site.name, site.provider, prefix, start)
         for site, where in wanted:
             subnet = ledger.allocate(site.name, site.provider, start).prefix
             if where:
-                checks.hosts_fit(site, subnet, *where, "hosts")
+                consistency.hosts_fit(site, subnet, *where, "hosts")
     except RuleError as error:
         raise error if error.path else RuleError(str(error), *where) from None
     except OverlayError as error:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from proactive_tasks.overlay import checks, sources, yamltext
+from proactive_tasks.overlay import checks, consistency, sources, yamltext
 from proactive_tasks.overlay.errors import SpecificationError
 from proactive_tasks.overlay.numbering import PROVIDERS, Split
 
@@ -148,7 +148,7 @@ class OverlaySpec(_Part):
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
-        checks.whole(self)
+        consistency.check(self)
         sources.check(self)
         return self
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from proactive_tasks.overlay import checks
+from proactive_tasks.overlay import consistency
 from proactive_tasks.overlay.errors import InputError, UnknownObjectError
 from proactive_tasks.overlay.model import Origin, Site, SiteState
 from proactive_tasks.overlay.numbering import FIRST_ASN, Allocation, Ledger
@@ -156,7 +156,7 @@ class _Book:
             self.ledger.disown(site.name, prefix)
         for prefix in site.prefixes:
             if prefix not in had:
-                checks.brought(self.spec, site.name, prefix)
+                consistency.brought(self.spec, site.name, prefix)
                 self.ledger.adopt(site.name, site.provider, prefix, self.at)
 
     def save(self) -> None:
@@ -201,9 +201,9 @@ def _row(session: Session, overlay: str, name: str) -> SiteRow:
 
 
 def _added(session: Session, actor: str, overlay: OverlayRow, book: _Book, site: SiteSpec, origin: Origin) -> SiteRow:
-    checks.provider_number(book.spec, site.provider)
+    consistency.provider_number(book.spec, site.provider)
     allocation = book.ledger.allocate(site.name, site.provider, book.at)
-    checks.hosts_fit(site, allocation.prefix)
+    consistency.hosts_fit(site, allocation.prefix)
     deployment = allocation.deployment or 0
     index = book.spec.split.index(site.provider, deployment)
     row = SiteRow(

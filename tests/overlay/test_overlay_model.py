@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proactive_tasks.overlay import checks, topology
+from proactive_tasks.overlay import consistency, topology
 from proactive_tasks.overlay.errors import NumberingError, SpecificationError
 from proactive_tasks.overlay.model import Link, LinkState, Origin, Site, SiteState
 from proactive_tasks.overlay.numbering import FIRST_ASN, PROVIDERS, Ledger, Split, assignable, gateway, standby
@@ -317,6 +317,6 @@ def test_a_mesh_of_a_thousand_sites_is_planned_at_once() -> None:
 
 def test_a_gateway_behind_a_carrier_s_nat_is_refused_with_the_way_out() -> None:
     spec = spec_of(["a"])
-    checks.underlay(spec, "a", IPv4Address("198.18.0.2"))
+    consistency.underlay(spec, "a", IPv4Address("198.18.0.2"))
     with pytest.raises(SpecificationError, match=r"site a: .* 100\.64\.3\.4 lies in transit_network .* deploy"):
-        checks.underlay(spec, "a", IPv4Address("100.64.3.4"))
+        consistency.underlay(spec, "a", IPv4Address("100.64.3.4"))
