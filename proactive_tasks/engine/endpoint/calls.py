@@ -102,7 +102,7 @@ def route(
     Args:
         endpoint: what the handler may use.
         method: the HTTP method.
-        path: below /rest, in Starlette's form.
+        path: below /rest or /catalog, in Starlette's form.
         handler: takes the call.
         limit: the most bytes of a body.
         login: whether a session is required.
