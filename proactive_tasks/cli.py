@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from proactive_tasks import __version__
+from proactive_tasks.console import script
 from proactive_tasks.console.edge import edge_app
 from proactive_tasks.console.lab import lab_app
 from proactive_tasks.console.output import Output, OutputOption, YesOption, answer, confirm
-from proactive_tasks.overlay.errors import InputError, OverlayError, UnknownObjectError
+from proactive_tasks.overlay.errors import InputError, UnknownObjectError
 
 if TYPE_CHECKING:
     from proactive_tasks.console.outcome import Outcome
     from proactive_tasks.store import Store
     from proactive_tasks.store.records import Event
 
-DONE, FAILED, BAD_INPUT, CHANGES = 0, 1, 2, 3
+CHANGES = 3
 
 app = typer.Typer(
     name="overlayctl",
@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=script.SETTINGS,
     epilog="Example: overlayctl deploy overlay.yaml && overlayctl status",
 )
 app.add_typer(lab_app, name="lab")
@@ -214,7 +214,7 @@ def measure(
         _finish(output, operations.run(store, server, "Measure_Overlay", {"OVERLAY": name, "SAMPLES": str(samples)}))
 
 
-@app.command(epilog="Example: overlayctl maintain, once a day")
+@app.command(epilog="Example: overlayctl maintain")
 def maintain(
     overlay: OverlayOption = "",
     new_authority: Annotated[
@@ -323,15 +323,15 @@ def run(
         if output is Output.TABLE:
             raise
         jobs.print_line({"refused": str(error)})
-        raise typer.Exit(BAD_INPUT) from error
+        raise typer.Exit(script.BAD_INPUT) from error
     if output is Output.JSON:
         jobs.print_line(jobs.job_json(job, lines))
     else:
         answer(output, None, lambda: jobs.job_table(job))
-    if causes := jobs.causes(job):
+    if causes := jobs.causes(job, lines):
         for line in causes:
-            typer.echo(f"overlayctl: {line}", err=True)
-        raise typer.Exit(FAILED)
+            script.tell("overlayctl", line)
+        raise typer.Exit(script.FAILED)
 
 
 @app.command(epilog="Example: overlayctl serve --port 8080")
@@ -420,7 +420,7 @@ def _events_table(found: Sequence[Event]) -> str:
 
     columns = ("when", "who", "overlay", "what", "name", "action", "values")
     rows = [
-        (f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.overlay, e.kind, e.name, e.action, dict(e.after or e.before))
+        (f"{e.at.astimezone():%F %T}", e.actor, e.overlay, e.kind, e.name, e.action, dict(e.after or e.before))
         for e in found
     ]
     return render(table("Events", columns, rows))
@@ -439,28 +439,13 @@ def _finish(output: Output, outcome: Outcome) -> None:
     answer(output, outcome.as_json(), outcome.table)
     if not outcome.succeeded:
         for line in outcome.causes():
-            typer.echo(f"overlayctl: {line}", err=True)
-        raise typer.Exit(FAILED)
-
-
-def _check_word(word: str) -> None:
-    """Neither the store nor JSON can hold what a shell passes on that is no text."""
-    try:
-        word.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"argument {ascii(word)[:60]}: is not UTF-8 text; write it in UTF-8") from error
+            script.tell("overlayctl", line)
+        raise typer.Exit(script.FAILED)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; errors that the package raises on purpose are told in one line."""
-    try:
-        for word in sys.argv[1:] if arguments is None else arguments:
-            _check_word(word)
-        app(arguments)
-    except OverlayError as error:
-        typer.echo(f"overlayctl: {' '.join(str(error).split())}", err=True)
-        sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)
-    sys.exit(DONE)
+    """Run the command line."""
+    script.main(app, "overlayctl", arguments)
 
 
 if __name__ == "__main__":

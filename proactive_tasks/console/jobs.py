@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from proactive_tasks.store.location import default_store_url
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from proactive_tasks.engine.job import Job
+    from proactive_tasks.engine.job import Job, Task
     from proactive_tasks.store.database import Database
     from proactive_tasks.store.jobs import JobRecord, LogLine, TaskRecord
 
@@ -76,12 +76,19 @@ def job_json(job: Job, lines: dict[str, list[str]]) -> dict[str, Any]:
     return {"id": int(job.number), "status": str(job.status), "tasks": tasks, "result_map": job.result_map}
 
 
-def causes(job: Job) -> list[str]:
+def causes(job: Job, lines: Mapping[str, list[str]]) -> list[str]:
     """Why a job is no success, a line each: FINISHED alone does not say that every task did what it should."""
     failed = [task for task in job.tasks if task.error is not None]
     if job.status == "FINISHED" and not failed:
         return []
-    return [f"job {job.number} {job.status}", *(f"{task.name}: {' '.join(str(task.error).split())}" for task in failed)]
+    head = f"job {job.number} {job.status}; overlayctl logs {job.number} shows all"
+    return [head, *(cause(task, lines) for task in failed)]
+
+
+def cause(task: Task, lines: Mapping[str, list[str]]) -> str:
+    """Why a task failed: what it said last in its own name, else the engine's word."""
+    own = [line for line in lines.get(task.name, []) if line.startswith(f"{task.name}: ")]
+    return own[-1] if own else f"{task.name}: {' '.join((task.error or 'no cause was told').split())}"
 
 
 def job_table(job: Job) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from proactive_tasks.console.jobs import cause
 from proactive_tasks.engine.job import Job, JobStatus, Task, TaskStatus
 from proactive_tasks.reports.overview import Overview, overview
 from proactive_tasks.reports.tables import render, table, text
@@ -37,7 +38,7 @@ class Outcome:
     def causes(self) -> list[str]:
         """Why it did not succeed: the last line that each failed task had to say."""
         heads = [f"job {self.job.number} {self.job.status}; overlayctl logs {self.job.number} shows all"]
-        return heads + [self._cause(task) for task in self._failed() if task.status is TaskStatus.FAULTY]
+        return heads + [cause(task, self.lines) for task in self._failed() if task.status is TaskStatus.FAULTY]
 
     def as_json(self) -> dict[str, Any]:
         """Job, tasks with their times (s since the epoch) and results, and the overlay."""
@@ -66,10 +67,6 @@ class Outcome:
 
     def _failed(self) -> list[Task]:
         return [task for task in self.job.tasks if task.status not in FINE]
-
-    def _cause(self, task: Task) -> str:
-        own = [line for line in self.lines.get(task.name, []) if line.startswith(f"{task.name}: ")]
-        return own[-1] if own else f"{task.name}: {task.error or 'no cause was told'}"
 
 
 def _result(task: Task) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from proactive_tasks.overlay.errors import InputError
+from proactive_tasks.overlay.errors import InputError, OverlayError
 
 
 class Output(StrEnum):
@@ -26,7 +26,13 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before 
 
 def answer(output: Output, values: Any, table: Callable[[], str]) -> None:
     """Print an answer in the form that was asked for; `table` makes the text only if it is wanted."""
-    typer.echo(json.dumps(values, indent=2, default=str) if output is Output.JSON else table().rstrip("\n"))
+    text = json.dumps(values, indent=2, default=str) if output is Output.JSON else table().rstrip("\n")
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise  # nobody reads on: typer ends the command
+    except OSError as error:
+        raise OverlayError(f"standard output: {error.strerror}; the answer was not written, ask again") from error
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -1,4 +1,4 @@
-"""How a script ends: errors that the package raises on purpose are told in one line, and say by the exit code whose."""
+"""How a command ends: errors that the package raises on purpose are told in one line; the exit code says whose."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def application(**settings: Any) -> typer.Typer:
 
 
 def main(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a script's command line: exit 0 done, 1 failed, 2 bad input."""
+    """Run a command line: exit 0 done, 1 failed, 2 bad input."""
     try:
         for word in sys.argv[1:] if arguments is None else arguments:
             _check_word(word)

@@ -134,6 +134,10 @@ class Database:
             step = "give this user the right to write it"
         elif "locked" in reason or "lock timeout" in reason:
             step = "another process holds it; let that end and try again"
+        elif "disk" in reason:  # SQLite: "database or disk is full", or "disk I/O error" where its log finds no room
+            step = "make room on its disk, and see that this is sound"
+        elif "unable to open" in reason or "not a database" in reason:
+            step = "name a file of this package, or a new one in a folder where this user may write"
         elif isinstance(error, OperationalError):
             step = "check that it runs, its address and the credentials"
         else:

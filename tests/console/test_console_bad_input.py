@@ -325,6 +325,9 @@ STORES = {
     "unwritable": ("sqlite:////proc/none/store.db", "/proc/none/store.db", "where you may write"),
     "no URL": ("$(id)", "not a URL"),
     "unknown kind": ("mysql://host/x", "mysql", "use sqlite or postgresql"),
+    "folder": ("sqlite:///{file.parent}", "unable to open", "new one in a folder"),
+    "another file": ("sqlite:///{file.parent}/overlay.yaml", "overlay.yaml", "name a file of this package"),
+    "full disk": ("sqlite:////dev/full", "disk", "make room"),
     "read-only": ("sqlite:///file:{file}?mode=ro&uri=true", "readonly", "right to write"),
 }
 
@@ -468,3 +471,26 @@ def test_a_real_process_ends_with_2_and_one_line(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "proactive_tasks.cli", *arguments]
         ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1), ended.stderr
+
+
+SULLEN = "print('Task: no paint; buy some'); print('bye'); raise SystemExit(1)"
+
+
+def test_a_task_that_failed_is_told_with_what_it_said_last_of_itself(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "job.xml"
+    file.write_text(JOB.format(task()).replace("result = 1", SULLEN))
+    answer = cli("run", file)
+    assert answer.code == 1
+    head, cause = answer.err.splitlines()[-2:]
+    assert head.startswith("overlayctl: job ")
+    assert "overlayctl logs " in head
+    assert cause == "overlayctl: Task: no paint; buy some"
+
+
+def test_an_answer_that_cannot_be_written_is_told(cli: Cli, overlay: str) -> None:
+    """As on a disk that is full."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "proactive_tasks.cli", "overlays"]
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr == "overlayctl: standard output: No space left on device; the answer was not written, ask again\n"

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,18 @@ def test_what_is_read_is_told_as_json_and_as_a_table(
     json.loads(answer.out)
     assert cli(*command).code == 0
     assert content() == before
+
+
+def test_the_table_of_events_tells_the_time_of_here(cli: Cli, overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC-9")
+    time.tzset()
+    try:
+        told = json.loads(cli("events", "--limit", "1", "--output", "json").out)[0]["at"]
+        here = datetime.fromisoformat(told) + timedelta(hours=9)
+        assert f"{here:%Y-%m-%d %H:%M:%S}" in cli("events", "--limit", "1").out
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_log_of_a_job_is_told_as_json(cli: Cli, tmp_path: Path) -> None:
