@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proactive_tasks.configure_tunnel import view as view_of
@@ -12,7 +12,7 @@ from proactive_tasks.gateway.access import open_session
 from proactive_tasks.gateway.config import render as render_gateway
 from proactive_tasks.gateway.session import Route, TunnelStatus
 from proactive_tasks.overlay.errors import OverlayError
-from proactive_tasks.overlay.model import Link, LinkState, Site
+from proactive_tasks.overlay.model import Link, LinkState, Site, SiteState
 from proactive_tasks.reports.overview import Overview, overview
 from proactive_tasks.reports.tables import render, sites_table, table
 from proactive_tasks.scheduler.context import Context
@@ -77,7 +77,12 @@ def status(store: Store, overlay: str) -> Status:
                     silent[site.name] = str(answer)
                 else:
                     told[site.name] = answer
-    return Status(view, [_link(view, link, told, silent) for link in view.links], silent)
+    seen = [
+        replace(site, state=SiteState.ERROR, error=f"no answer ({silent[site.name]})") if site.name in silent else site
+        for site in view.sites
+    ]
+    links = [_link(view, link, told, silent) for link in view.links]
+    return Status(replace(view, sites=seen), links, silent)
 
 
 @dataclass(frozen=True)

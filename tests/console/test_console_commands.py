@@ -10,14 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 import typer
 
 from proactive_tasks.cli import app
+from proactive_tasks.clouds.lab import LabProvider
+from proactive_tasks.console import status
 from proactive_tasks.console.server import fork_server
 from proactive_tasks.lab.network import Conditions
+from proactive_tasks.overlay.errors import OverlayError
+from proactive_tasks.overlay.model import SiteState
+from proactive_tasks.store import Store
+from proactive_tasks.store.location import default_store_url
 from tests.console.conftest import SPEC, Cli
 
 
@@ -145,6 +152,20 @@ def test_the_table_of_events_tells_the_time_of_here(cli: Cli, overlay: str, monk
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_a_site_whose_gateway_does_not_answer_is_in_error(
+    cli: Cli, overlay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(default_store_url()) as store:
+        fields = {"machine": "m", "public_address": IPv4Address("198.18.0.2"), "host_key": "k", "request": "r"}
+        store.update_site(overlay, "paris", "test", **fields, host_key_seeded=False, state=SiteState.CONNECTED)
+    monkeypatch.setattr(LabProvider, "check", lambda _self: None)
+    monkeypatch.setattr(status, "_ask", lambda *_: OverlayError("gateway 198.18.0.2: no SSH answer"))
+    told = json.loads(cli("status", "--output", "json").out)
+    sites = {site["name"]: (site["state"], site["error"]) for site in told["sites"]}
+    assert sites["paris"] == ("error", "no answer (gateway 198.18.0.2: no SSH answer)")
+    assert "paris: no answer" in cli("status").out
 
 
 def test_the_log_of_a_job_is_told_as_json(cli: Cli, tmp_path: Path) -> None:
