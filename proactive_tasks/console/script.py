@@ -11,6 +11,7 @@ import typer
 from proactive_tasks.overlay.errors import InputError, OverlayError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 def application(**settings: Any) -> typer.Typer:
@@ -19,7 +20,7 @@ def application(**settings: Any) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         add_completion=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=SETTINGS,
         **settings,
     )
 
