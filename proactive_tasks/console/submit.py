@@ -164,7 +164,8 @@ def assignments(words: Sequence[str], option: str = "-v") -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"[^\W\d][\w.:-]*", name):
-            raise InputError(f"{option} {word[:60]!r}: write NAME=VALUE, e.g. {option} DRY_RUN=true")
+            example = "DRY_RUN=true" if option == "-v" else "NODE_SOURCE=campus"
+            raise InputError(f"{option} {word[:60]!r}: write NAME=VALUE, e.g. {option} {example}")
         if value.startswith("@@"):
             value = value[1:]
         elif value.startswith("@"):
@@ -272,7 +273,7 @@ def _check(scheduler: Scheduler, order: Order, source: bytes) -> None:
     from proactive_tasks.scheduler.client.needs import declared
     from proactive_tasks.scheduler.client.rest import NO_SESSION
 
-    found = declared(source)
+    found = declared(order.workflow, source)
     if (unknown := found.unknown(order.variables)) and not order.undeclared:
         raise InputError(
             f"{order.workflow} has no variable {', '.join(unknown)}; it has: {', '.join(found.variables) or 'none'} "

@@ -442,7 +442,7 @@ def test_a_list_of_credentials_that_may_not_be_seen_stops_nothing(run: Submit, s
     [
         (("Deploy_Overlay", "-v", "SPEC"), ("-v 'SPEC'", "NAME=VALUE")),
         (("Deploy_Overlay", "-v", "=x"), ("NAME=VALUE",)),
-        (("Deploy_Overlay", "-g", "a b=x"), ("-g 'a b=x'",)),
+        (("Deploy_Overlay", "-g", "a b=x"), ("-g 'a b=x'", "e.g. -g NODE_SOURCE=campus")),
         (("Deploy_Overlay", "-v", "SPEC=@none.yaml"), ("-v SPEC: file none.yaml", "No such file", "@@")),
         (("Deploy_Overlay", "-v", "DRYRUN=true"), ("no variable DRYRUN", "SPEC, STORE, DRY_RUN", "--undeclared")),
         (("Deploy_Overlay", "-v", f"SPEC={'x' * 100_001}"), ("SPEC has 100001 bytes", "data space")),
@@ -455,6 +455,7 @@ def test_a_list_of_credentials_that_may_not_be_seen_stops_nothing(run: Submit, s
         (("--upload", "x=y"), ("FILE=user:PATH",)),
         (("--list", "--ca-file", "a", "--insecure"), ("choose one",)),
         (("--list", "--ca-file", "none.pem"), ("CA file none.pem",)),
+        (("--list", "--ca-file", __file__), ("holds no PEM certificates", "name a file that does")),
         (("--list", "--url", "nowhere"), ("URL 'nowhere'",)),
     ],
 )  # fmt: skip
@@ -473,7 +474,7 @@ def test_an_undeclared_variable_can_be_meant(run: Submit, scheduler: FakeServer)
 def test_a_file_that_is_no_job_is_refused(run: Submit, tmp_path: Path) -> None:
     for text, word in (("<job", "is no XML"), ("<jobs/>", "its root is <jobs>")):
         (tmp_path / "x.xml").write_text(text)
-        refused(run(tmp_path / "x.xml"), word)
+        refused(run(tmp_path / "x.xml"), "x.xml", word)
 
 
 def test_a_value_that_is_no_text_is_refused(run: Submit, tmp_path: Path) -> None:

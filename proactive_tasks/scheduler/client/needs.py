@@ -57,7 +57,7 @@ class Declared:
         return found
 
 
-def declared(source: bytes) -> Declared:
+def declared(workflow: str, source: bytes) -> Declared:
     """Read a job descriptor; what is wrong with it otherwise is the scheduler's to say.
 
     Raises:
@@ -66,9 +66,10 @@ def declared(source: bytes) -> Declared:
     try:
         root = etree.fromstring(source, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
-        raise SchedulerInputError(f"the workflow is no XML: {error.msg}") from None
+        raise SchedulerInputError(f"workflow {workflow}: is no XML: {error.msg}; correct it") from None
     if etree.QName(root).localname != "job":
-        raise SchedulerInputError(f"the workflow is no job descriptor: its root is <{etree.QName(root).localname}>")
+        what = f"its root is <{etree.QName(root).localname}>; name a job descriptor"
+        raise SchedulerInputError(f"workflow {workflow}: {what}")
     found = [each for each in root.iterfind("{*}variables/{*}variable") if each.get("name")]
     return Declared(
         name=str(root.get("name") or ""),

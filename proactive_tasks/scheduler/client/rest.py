@@ -322,7 +322,8 @@ def _authorities(verify: bool | str) -> bool | str:
         try:
             ssl.create_default_context(cafile=verify)
         except (ssl.SSLError, OSError) as error:
-            raise SchedulerInputError(f"CA file {verify}: holds no PEM certificates ({_reason(error)})") from None
+            what = f"holds no PEM certificates ({_reason(error)}); name a file that does"
+            raise SchedulerInputError(f"CA file {verify}: {what}") from None
     return verify
 
 
