@@ -121,6 +121,8 @@ def submit(
     """
     if not math.isfinite(deadline):
         raise InputError(f"--deadline {deadline}: is no time; give it in s, e.g. --deadline 600")
+    if results and results.exists() and not results.is_dir():
+        raise InputError(f"--results {results}: is no folder; name another")  # now, and not when the job is over
     order = Order(
         workflow,
         bucket,

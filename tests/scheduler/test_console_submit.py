@@ -454,6 +454,7 @@ def test_a_list_of_credentials_that_may_not_be_seen_stops_nothing(run: Submit, s
         (("--upload", "none=user:x"), ("--upload none", "is not there")),
         (("--upload", "x=y"), ("FILE=user:PATH",)),
         (("--list", "--ca-file", "a", "--insecure"), ("choose one",)),
+        (("Deploy_Overlay", "--wait", "--results", __file__), ("--results ", "is no folder")),
         (("--list", "--ca-file", "none.pem"), ("CA file none.pem",)),
         (("--list", "--ca-file", __file__), ("holds no PEM certificates", "name a file that does")),
         (("--list", "--url", "nowhere"), ("URL 'nowhere'",)),
