@@ -72,7 +72,7 @@ def run(commands: str, here: dict[str, str], folder: Path) -> str:
     script = f"set -eu\n{commands}\nenv -0 > {folder}/exported\n"
     surroundings = {**os.environ, **ENVIRONMENT, "HOME": str(folder), "OVERLAY_STORE_PASSWORD": STORE_PASSWORD}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=surroundings, capture_output=True, text=True, timeout=240, check=False
+        ["bash", "-c", script], cwd=folder, env=surroundings, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
     words = dict(word.split("=", 1) for word in (folder / "exported").read_text().split("\0") if word)

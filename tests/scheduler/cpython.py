@@ -35,7 +35,7 @@ EPILOGUE = "\n" + "".join(
     for name in ("result", "selected", "branch", "runs", "loop", "resultMetadata")
 ) + "sys.exit()\n"  # fmt: skip
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 
 class Ran(NamedTuple):

@@ -295,7 +295,7 @@ def test_the_wheel_installs_and_is_what_runs_the_tasks(package: Package, tmp_pat
         "--no-deps",
         "--no-index",
     ]
-    subprocess.run([*install, "--target", str(tmp_path / "there"), str(tmp_path / name)], check=True, timeout=120)
+    subprocess.run([*install, "--target", str(tmp_path / "there"), str(tmp_path / name)], check=True, timeout=400)
     code = (
         "from proactive_tasks import provision_gateway\n"
         "from proactive_tasks.scheduler.binding import call\n"
@@ -310,7 +310,7 @@ def test_the_wheel_installs_and_is_what_runs_the_tasks(package: Package, tmp_pat
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
     ).stdout.split()
     assert said[0].startswith(str(tmp_path / "there"))
     assert said[1] == __version__

@@ -232,7 +232,7 @@ def test_a_wait_ends_with_a_job_that_waits_for_a_person(waiting: str, server: Fa
     numbers = {"numberOfInErrorTasks": 1, "numberOfRunningTasks": 1, "numberOfPendingTasks": 1}
     server.on("GET", INFO, job_info(7, "PAUSED" if waiting == "PAUSED" else "IN_ERROR", **numbers))
     server.on("GET", STATES, listed(task_state(0, "T", "IN_ERROR"), task_state(1, "Child", waiting)))
-    assert scheduler.wait(7, deadline_s=20).stuck
+    assert scheduler.wait(7, deadline_s=60).stuck
 
 
 def test_a_wait_lets_the_other_tasks_of_a_job_in_error_go_on(server: FakeServer, scheduler: Scheduler) -> None:
@@ -283,16 +283,16 @@ def test_a_wait_outlives_an_error_of_the_server_but_not_a_job_that_is_removed(
 ) -> None:
     failed = refusal(500, "org.hibernate.exception.LockAcquisitionException: could not execute", "RestException")
     server.on("GET", INFO, job_info(7, "RUNNING"), failed, failed, job_info(7, "FINISHED"))
-    assert scheduler.wait(7, deadline_s=20).succeeded
+    assert scheduler.wait(7, deadline_s=60).succeeded
     server.on("GET", INFO, job_info(7, "RUNNING"), refusal(404, "The job is unknown !", "UnknownJobRestException"))
     with pytest.raises(SchedulerInputError, match="unknown"):
-        scheduler.wait(7, deadline_s=20)
+        scheduler.wait(7, deadline_s=60)
 
 
 def test_a_wait_outlives_a_server_that_takes_no_log_ins_yet(server: FakeServer, scheduler: Scheduler) -> None:
     server.on("GET", INFO, job_info(7, "RUNNING"), refusal(401, "not connected"), job_info(7, "FINISHED"))
     server.on("POST", "/rest/scheduler/login", server.log_in, refusal(500, "no active object"), server.log_in)
-    assert scheduler.wait(7, deadline_s=20).succeeded
+    assert scheduler.wait(7, deadline_s=60).succeeded
 
 
 def test_a_wait_ends_with_a_server_that_errs_for_ever(
@@ -302,7 +302,7 @@ def test_a_wait_ends_with_a_server_that_errs_for_ever(
     server.on("GET", INFO, job_info(7, "RUNNING"), refusal(500, "no database", "RestException"))
     for _ in range(2):  # the second time it errs from the beginning
         with pytest.raises(SchedulerError, match="HTTP 500: no database"):
-            scheduler.wait(7, deadline_s=20)
+            scheduler.wait(7, deadline_s=60)
 
 
 # Results

@@ -17,8 +17,8 @@ from tests.javaside import Java
 from tests.overlays import until
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 60.0
-WAIT_MS = 40_000
+DEADLINE_S = 180.0
+WAIT_MS = 150_000
 VALUES = {
     "Text": ("result = 'text ' + variables.get('V')", ["String", "text 2"]),
     "Number": ("result = 7", ["Integer", 7]),

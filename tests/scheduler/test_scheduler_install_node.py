@@ -12,7 +12,7 @@ import pytest
 from tests.scheduler.wheels import wheel
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "install_node"
-DEADLINE_S = 120
+DEADLINE_S = 500
 
 
 @pytest.fixture

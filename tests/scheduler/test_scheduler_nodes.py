@@ -24,7 +24,7 @@ from tests.scheduler.wheels import wheel
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "catalog" / "overlay_environment.groovy"
 GROOVY = Path("/usr/share/java/groovy-all.jar")
-DEADLINE_S = 120
+DEADLINE_S = 500
 
 LACKING = "the interpreter {} does not have the package: "
 WAYS = ("NODE_ENVIRONMENT=installed", "NODE_ENVIRONMENT=wheel", "NODE_ENVIRONMENT=container")

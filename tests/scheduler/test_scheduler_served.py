@@ -277,7 +277,7 @@ def test_the_documented_curl_lines_work(served: Served, tmp_path: Path, schedule
         env=environment,
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         cwd=tmp_path,
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
