@@ -111,7 +111,7 @@ def serving(app: aws.EmulatedAws) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)
 
 
 @contextmanager

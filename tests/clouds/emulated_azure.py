@@ -113,7 +113,7 @@ def azure(limits: Limits | None = None) -> Iterator[Azure]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)
 
 
 def work(what: str, url: str, store: str) -> None:

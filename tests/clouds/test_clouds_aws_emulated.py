@@ -70,7 +70,7 @@ class Net:
         return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
 
     def until(self, instance: str, state: str) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while self.state(instance) != state:
             assert time.monotonic() < end
             time.sleep(0.02)

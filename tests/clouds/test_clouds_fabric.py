@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -267,7 +266,7 @@ def test_a_domain_with_the_same_addresses_is_another_world(clouds: str) -> None:
     )
     Fabric(clouds, "aws").apply(together(WHOLE, twin))
     try:
-        assert in_server(clouds, "i-twin", "ping", "-c1", "-W1", "10.1.0.4").returncode == 0  # itself
+        assert in_server(clouds, "i-twin", "ping", "-c1", "-W9", "10.1.0.4").returncode == 0  # itself
         assert in_server(clouds, "i-twin", "ping", "-c1", "-W0.5", "10.1.0.5").returncode != 0
         assert broken(clouds) == set()
     finally:
@@ -277,35 +276,27 @@ def test_a_domain_with_the_same_addresses_is_another_world(clouds: str) -> None:
 def test_changes_lose_no_packet_of_a_flow_that_they_are_not_about(clouds: str) -> None:
     fabric, space = Fabric(clouds, "aws"), CloudNames(clouds, "aws").server("i-1-1").namespace
     command = ["ip", "netns", "exec", space, "ping", "-q", "-i0.005", "-c400", "10.2.0.4"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flow:
-        changes = 0
-        while flow.poll() is None:
-            fabric.apply(changed(WHOLE, "eni-1-2", inbound=((Rule(accept=True, protocol=6, ports=(22, 22)),),)))
-            fabric.apply(changed(WHOLE, "i-1-2", running=False))
-            fabric.apply(changed(WHOLE, "eni-1-2", public=IPv4Address("192.0.2.9")))
-            fabric.apply(WHOLE)
-            changes += 4
-        assert flow.stdout
-        told = flow.stdout.read()
-    assert "400 packets transmitted, 400 received" in told
-    assert changes > 12
+    changes = 0
+    while changes <= 12:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flow:
+            while flow.poll() is None:
+                fabric.apply(changed(WHOLE, "eni-1-2", inbound=((Rule(accept=True, protocol=6, ports=(22, 22)),),)))
+                fabric.apply(changed(WHOLE, "i-1-2", running=False))
+                fabric.apply(changed(WHOLE, "eni-1-2", public=IPv4Address("192.0.2.9")))
+                fabric.apply(WHOLE)
+                changes += 4
+            assert flow.stdout
+            assert "400 packets transmitted, 400 received" in flow.stdout.read()
 
 
-def test_a_change_takes_tens_of_milliseconds_and_no_change_next_to_nothing(clouds: str) -> None:
-    fabric, rule = Fabric(clouds, "aws"), changed(WHOLE, "eni-1-2", inbound=((),))
-
-    def best(cloud: Cloud) -> float:
-        """Seconds, the best of five."""
-        times = []
-        for _ in range(5):
-            fabric.apply(WHOLE)
-            begin = time.perf_counter()
-            fabric.apply(cloud)
-            times.append(time.perf_counter() - begin)
-        return min(times)
-
-    assert best(WHOLE) < 0.05
-    assert best(rule) < 0.2
+def test_a_change_of_a_rule_is_one_command_and_no_change_none(clouds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric, plain = Fabric(clouds, "aws"), subprocess.run
+    ran: list[list[str]] = []
+    monkeypatch.setattr(namespaces.subprocess, "run", lambda argv, **kw: ran.append(argv) or plain(argv, **kw))
+    fabric.apply(WHOLE)
+    assert ran == []
+    fabric.apply(changed(WHOLE, "eni-1-2", inbound=((),)))
+    assert ran == [["nft", "-f", "-"]]
     fabric.apply(WHOLE)
 
 
@@ -314,9 +305,9 @@ def test_a_host_that_is_reached_by_its_own_public_address_answers_with_it(clouds
     cloud = changed(WHOLE, "eni-1-2", public=IPv4Address("192.0.2.9"), inbound=(ALL,), segment="vpc-1-edge")
     fabric.apply(cloud)
     try:
-        assert in_server(clouds, "controller", "ping", "-c1", "-W1", "192.0.2.9").returncode == 0
+        assert in_server(clouds, "controller", "ping", "-c1", "-W9", "192.0.2.9").returncode == 0
         # Two public addresses of one domain reach each other by the Internet.
-        assert in_server(clouds, "i-1-gateway", "ping", "-c1", "-W1", "192.0.2.9").returncode == 0
+        assert in_server(clouds, "i-1-gateway", "ping", "-c1", "-W9", "192.0.2.9").returncode == 0
     finally:
         fabric.apply(WHOLE)
 
@@ -343,10 +334,10 @@ def test_a_domain_that_masquerades_lets_out_and_back_and_nobody_in(clouds: str) 
 
 
 def test_path_mtu_is_told_and_each_router_takes_one_hop(clouds: str) -> None:
-    large = in_server(clouds, "i-1-1", "ping", "-c2", "-W1", "-Mdo", "-s1372", "10.2.0.4")
+    large = in_server(clouds, "i-1-1", "ping", "-c2", "-W9", "-Mdo", "-s1372", "10.2.0.4")
     assert large.returncode == 0, large.stdout
     assert "ttl=60" in large.stdout  # two domains' routers and two gateways
-    told = in_server(clouds, "i-1-1", "ping", "-c1", "-W1", "-Mdo", "-s1373", "10.2.0.4")
+    told = in_server(clouds, "i-1-1", "ping", "-c1", "-W9", "-Mdo", "-s1373", "10.2.0.4")
     assert re.search(r"From 10\.1\.0\.254 .*mtu = 1400", told.stdout + told.stderr)
 
 
@@ -428,9 +419,9 @@ def test_what_a_killed_process_began_is_completed(clouds: str) -> None:
         for moment in (0.03, 0.06, 0.1, 0.15, 0.2, 0.27, 0.35, 0.45):
             apply_until(name, states, moment)
         Fabric(name, "aws").apply(vpc(1))
-        assert in_server(name, "i-1-1", "ping", "-c1", "-W1", "10.1.0.5").returncode == 0
-        assert in_server(name, "controller", "ping", "-c1", "-W1", "192.0.2.5").returncode == 0
-        assert in_server(name, "i-1-gateway", "ping", "-c1", "-W1", CONTROLLER).returncode == 0
+        assert in_server(name, "i-1-1", "ping", "-c1", "-W9", "10.1.0.5").returncode == 0
+        assert in_server(name, "controller", "ping", "-c1", "-W9", "192.0.2.5").returncode == 0
+        assert in_server(name, "i-1-gateway", "ping", "-c1", "-W9", CONTROLLER).returncode == 0
         assert len(namespaces.existing(f"ovl.{name}.aws-")) == 4
         assert Fabric(name, "aws").destroy()
         assert Lab(name).leftovers() == []
@@ -451,7 +442,7 @@ def test_a_lab_whose_record_is_lost_is_made_anew_or_removed() -> None:
         fabric.apply(together(vpc(1), vpc(2)))
         (CloudNames(name, "aws").own.folder / "cloud.json").unlink()
         fabric.apply(vpc(1))
-        assert in_server(name, "controller", "ping", "-c1", "-W1", "192.0.2.5").returncode == 0
+        assert in_server(name, "controller", "ping", "-c1", "-W9", "192.0.2.5").returncode == 0
         assert in_server(name, "controller", "ping", "-c1", "-W0.3", "192.0.2.6").returncode != 0
         (CloudNames(name, "aws").own.folder / "cloud.json").unlink()
         assert Fabric(name, "aws").destroy()
@@ -475,7 +466,7 @@ def test_a_server_with_user_data_is_a_machine_that_keeps_its_disk_until_it_is_te
         wait(lambda: greeting(name, PUBLIC[1]).startswith(b"SSH-2.0"), 30, "no SSH")
         assert "10.1.0.254/28" in says("ip", "-br", "address", "show", "ens5")
         says("sh", "-c", "echo kept > /etc/overlay/mine")
-        assert in_server(name, "i-1-1", "ping", "-c1", "-W1", "10.1.0.254").returncode == 0
+        assert in_server(name, "i-1-1", "ping", "-c1", "-W9", "10.1.0.254").returncode == 0
         before = says("cat", "/proc/1/stat").split()[21]
 
         fabric.apply(changed(cloud, "eni-1-1", inbound=((),)))  # it runs on
@@ -485,7 +476,7 @@ def test_a_server_with_user_data_is_a_machine_that_keeps_its_disk_until_it_is_te
         assert in_server(name, "controller", "ping", "-c1", "-W0.5", "192.0.2.5").returncode != 0
         fabric.apply(cloud)
         wait(lambda: says("cat", "/etc/overlay/mine") == "kept\n", 30, "no disk")
-        assert in_server(name, "controller", "ping", "-c1", "-W1", "192.0.2.5").returncode == 0
+        assert in_server(name, "controller", "ping", "-c1", "-W9", "192.0.2.5").returncode == 0
 
         Machine(CloudNames(name, "aws").server("i-1-gateway")).kill()  # a crash: the next change finds it
         assert [each.state for each in fabric.servers()] == ["dead", "running", "running"]

@@ -115,4 +115,4 @@ def trouble(upstream: str) -> Iterator[Trouble]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)

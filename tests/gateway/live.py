@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,14 +26,24 @@ def converge(context: Context, overlay: str, sites: Sequence[str]) -> list[Resul
 
 @contextlib.contextmanager
 def listening(space: str, interface: str, expression: str) -> Iterator[list[str]]:
-    """What tcpdump sees meanwhile at an interface in a namespace, as a list of lines filled at the end."""
+    """What tcpdump sees meanwhile at an interface in a namespace: a list of lines that grows as they come."""
     argv = ["ip", "netns", "exec", space, "tcpdump", "-lnni", interface, "--immediate-mode", expression]
     seen: list[str] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        assert "listening on" in process.stderr.readline() + process.stderr.readline()
+        out, err = process.stdout, process.stderr
+        assert out
+        assert err
+        assert "listening on" in err.readline() + err.readline()
+
+        def read() -> None:
+            for line in out:
+                if line.strip():
+                    seen.append(line)  # noqa: PERF401 - at once, not all in the end
+
+        reader = threading.Thread(target=read)
+        reader.start()
         try:
             yield seen
         finally:
             process.terminate()
-            seen += [line for line in process.communicate(timeout=10)[0].splitlines() if line]
+            reader.join()

@@ -116,7 +116,7 @@ def test_nftables_and_bird_accept_what_is_rendered(make_view, make_site, tmp_pat
     ):
         file = tmp_path / Path(path).name
         file.write_text(files[path])
-        done = subprocess.run([*command, str(file)], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*command, str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
 
@@ -128,4 +128,4 @@ def test_nftables_accepts_the_first_firewall(tmp_path):
         file = tmp_path / "firewall.nft"
         file.write_text(rules.content)
         command = ["unshare", "--net", "nft", "--check", "--file", str(file)]
-        assert subprocess.run(command, timeout=20).returncode == 0
+        assert subprocess.run(command, timeout=60).returncode == 0

@@ -62,10 +62,10 @@ def test_an_image_with_the_packages_needs_no_network(document, tmp_path):
         fake.write_text(f"#!/bin/sh\necho {name} $1 >> {tmp_path}/asked\n")
         fake.chmod(0o755)
     environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
-    subprocess.run(["sh", "-c", step], check=True, timeout=10, env=environment)
+    subprocess.run(["sh", "-c", step], check=True, timeout=60, env=environment)
     assert not (tmp_path / "asked").exists()
     (tmp_path / "usr/sbin/bird").unlink()
-    subprocess.run(["sh", "-c", step], check=True, timeout=10, env=environment)
+    subprocess.run(["sh", "-c", step], check=True, timeout=60, env=environment)
     assert (tmp_path / "asked").read_text().splitlines() == ["apt-get update", "apt-get install", "nft -f"]
 
 

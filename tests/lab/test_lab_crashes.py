@@ -50,7 +50,7 @@ def test_apply_completes_what_killed_ones_began_and_release_removes_it(lab_of, s
         facts = LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         with ssh(lab.overlay, facts.public_address) as session:
             assert session.exec_command("cat /etc/overlay/seeded")[1].read() == b"yes\n"
-        assert lab.exec("torn/host2", ["ping", "-c1", "-W1", "10.250.3.254"]).returncode == 0
+        assert lab.exec("torn/host2", ["ping", "-c1", "-W9", "10.250.3.254"]).returncode == 0
         LabProvider().release(lab.overlay, order.site, NoJournal(), silent)
         assert LabProvider().facts(lab.overlay, order.site).gateway is None
         assert lab.leftovers() == []
@@ -91,7 +91,7 @@ def test_a_switch_that_vanished_is_made_again_under_a_running_machine(lab_of, ma
         LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
         namespaces.delete(LabNames(lab.overlay).site("flat").lan)
         LabProvider().apply(order, SiteFacts(None), NoJournal(), silent)
-        assert lab.exec("flat/host1", ["ping", "-c1", "-W1", "10.250.5.254"]).returncode == 0
+        assert lab.exec("flat/host1", ["ping", "-c1", "-W9", "10.250.5.254"]).returncode == 0
 
 
 def test_a_destroyed_disk_is_a_machine_that_is_gone_and_a_new_one_has_its_address(lab_of, ssh, make_site, user_data):
