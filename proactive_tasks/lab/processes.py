@@ -14,6 +14,7 @@ from proactive_tasks.overlay.errors import ProviderError
 
 POLL_S = 0.005
 END_S = 10.0
+_KERNEL = 0x00200000  # PF_KTHREAD of the kernel's sched.h
 _RECORD = 'echo $$ >"$0" && exec "$@"'  # the process writes its own number before it becomes the program
 
 
@@ -54,9 +55,20 @@ def having(claim: Callable[[list[str]], bool]) -> list[int]:
 
 def arguments(pid: int | str) -> list[str]:
     """A process's arguments; none when it is gone or a zombie."""
+    deadline = time.monotonic() + END_S
     with contextlib.suppress(OSError):
-        return [os.fsdecode(word) for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
+        while True:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+            if words or not _is_program(pid) or time.monotonic() > deadline:
+                return [os.fsdecode(word) for word in words]
+            time.sleep(POLL_S)  # it is just becoming another program
     return []
+
+
+def _is_program(pid: int | str) -> bool:
+    """Is it neither a zombie nor a thread of the kernel (proc(5): fields 3 and 9 of stat)? Those have no arguments."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return fields[0] not in "ZX" and not int(fields[6]) & _KERNEL
 
 
 def child(pid: int) -> int | None:

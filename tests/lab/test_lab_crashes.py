@@ -12,7 +12,7 @@ import pytest
 
 from proactive_tasks.clouds.lab import LabProvider
 from proactive_tasks.clouds.provider import GatewayOrder, NoJournal, SiteFacts
-from proactive_tasks.lab import namespaces
+from proactive_tasks.lab import namespaces, processes
 from proactive_tasks.lab.names import LabNames
 
 APPLY = """
@@ -115,6 +115,17 @@ def test_sites_made_and_removed_at_once_do_not_disturb_each_other(lab_of, make_s
         list(pool.map(lambda order: provider.release(lab.overlay, order.site, NoJournal(), silent), orders[1:]))
         assert again.result() == facts[0]
         assert lab.sites() == ["site-0"]
+
+
+def test_a_process_that_becomes_another_program_is_not_taken_for_one_that_is_gone():
+    again = '[ "$1" = 0 ] && exec sleep 600; exec sh -c "$0" "$0" $(($1 - 1))'
+    with subprocess.Popen(["sh", "-c", again, again, "100"]) as process:
+        try:
+            while (words := processes.arguments(process.pid)) != ["sleep", "600"]:
+                assert words
+        finally:
+            process.kill()
+    assert processes.arguments(process.pid) == []
 
 
 def test_the_image_is_built_anew_where_a_builder_was_killed(tmp_path, monkeypatch):
