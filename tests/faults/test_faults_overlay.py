@@ -81,11 +81,12 @@ def test_an_unmodified_application_talks_across_sites(field: Overlay, tmp_path: 
     process = subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         query = "SELECT sum(length(v)) FROM (SELECT repeat(md5(i::text), 64) AS v FROM generate_series(1, 4000) i) t"
-        words = ["psql", "-h", field.host("lyon"), "-p", "5433", "-U", "app", "-d", "postgres", "-Atc"]
+        words = ["psql", "-h", field.host("lyon"), "-p", "5433", "-U", "app"]
+        words += ["-d", "dbname=postgres connect_timeout=10", "-Atc"]
         psql = ["ip", "netns", "exec", field.lab.namespace("paris/host1"), *words]
 
         def answers() -> bool:
-            return subprocess.run([*psql, "SELECT 1"], capture_output=True, timeout=20, check=False).returncode == 0
+            return subprocess.run([*psql, "SELECT 1"], capture_output=True, timeout=60, check=False).returncode == 0
 
         until(answers, 60, "the server answers across the overlay")
         assert subprocess.run([*psql, query], capture_output=True, text=True, check=True).stdout.strip() == "8192000"
