@@ -363,10 +363,11 @@ class Scheduler:
         if self._credentials is not None:
             files = [("credential", ("credentials", _content(self._credentials), "application/octet-stream"))]
             sent: dict[str, Any] = {"files": files}
-            who = f"credentials file {self._credentials}"
+            who, check = f"credentials file {self._credentials}", "that this server made it"
         else:
             password = self._password() if self._password else ""
-            who, sent = f"user {self._user}", {"form": {"username": self._user, "password": password}}
+            who, check = f"user {self._user}", "the user's name and the password"
+            sent = {"form": {"username": self._user, "password": password}}
         try:
             return rest.text("POST", "/rest/scheduler/login", anonymous=True, repeatable=True, **sent).strip()
         except SchedulerError as error:
@@ -375,7 +376,7 @@ class Scheduler:
             if beyond or not error.status or isinstance(error, SchedulerUnreachableError | SchedulerVersionError):
                 raise  # it never came to a log-in
             raise SchedulerInputError(
-                f"{rest.url}: {who} cannot log in: {error.said or error}", NO_SESSION, error.said
+                f"{rest.url}: {who} cannot log in: {error.said or error}; check {check}", NO_SESSION, error.said
             ) from error
 
 

@@ -162,7 +162,7 @@ class Watcher:
             self._feed.shown = {name for name, memory in self._memories.items() if memory.shown}
         grace = self._grace().total_seconds()
         line = (
-            f"overlay {self.overlay}: watching node sources of {server}, {len(self._table.sources)} rows in its table, "
+            f"overlay {self.overlay}: watching node sources of {server}, {_rows(self._table)} in its table, "
             f"grace {grace:.0f} s"
         )
         self.tell("watching", line, server=server)
@@ -202,7 +202,7 @@ class Watcher:
             self._table = table
             self._feed.site_of = self._site_of()
             self._whole_at = float("-inf")
-            self.tell("table", f"overlay {self.overlay}: its table of node sources has {len(table.sources)} rows now")
+            self.tell("table", f"overlay {self.overlay}: its table of node sources has {_rows(table)} now")
         self._look()
         at = now()
         if not self.options.dry_run:
@@ -307,6 +307,10 @@ class Watcher:
 
     def _grace(self) -> timedelta:
         return timedelta(seconds=self._table.grace_s if self.options.grace_s is None else self.options.grace_s)
+
+
+def _rows(table: Elastic) -> str:
+    return "1 row" if len(table.sources) == 1 else f"{len(table.sources)} rows"
 
 
 def process_owner() -> str:
