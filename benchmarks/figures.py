@@ -176,6 +176,38 @@ def failover(runs: int | None) -> Iterator[Figure]:
     yield "direct link cut, traffic back by a third site, worst", "s", gaps, 0.6, True
 
 
+def recovery(runs: int | None) -> Iterator[Figure]:
+    """Switch a gateway off and on again; have an authority give way to the next under 20 ms pings."""
+    back, gaps = [], []
+    with overlay(3) as made:
+        made.deploy()
+        one, two, three = made.names
+        for _ in range(runs or 5):
+            stream = made.stream(one, three, 0.02)
+            made.lab.kill(f"{three}/gateway")
+            begun = time.time()
+            made.lab.boot(f"{three}/gateway")
+            back.append(_answer_after(stream, begun) - begun)
+            stream.stop()
+            made.until_direct()
+            stream = made.stream(one, two, 0.02)
+            made.ctl("maintain", "--new-authority")
+            made.ctl("maintain")
+            gaps.append(stream.stop().longest_gap_ms / 1000)
+            made.until_direct()
+    yield "gateway switched on, traffic to its site", "s", back, 15, True
+    yield "traffic without an answer while an authority gives way to the next", "s", gaps, 5, True
+
+
+def _answer_after(stream: EchoStream, begun: float) -> float:
+    """When the first answer after a moment came, epoch seconds."""
+    while time.time() - begun < 60:
+        if later := [at for at, _ in stream.so_far().answers if at > begun]:
+            return later[0]
+        time.sleep(0.05)
+    raise SystemExit("no traffic within 60 s")
+
+
 def false_alarms(runs: int | None) -> Iterator[Figure]:
     """Saturate every tunnel with TCP for ten minutes (or `runs` minutes); BFD sessions that fell."""
     minutes = runs or 10
@@ -289,6 +321,7 @@ BENCHMARKS: dict[str, Callable[[int | None], Iterator[Figure]]] = {
     "deploy_3": deploy_3,
     "scale_out": scale_out,
     "failover": failover,
+    "recovery": recovery,
     "deploy_6": deploy_6,
     "plan_1000": plan_1000,
     "engine_task": engine_task,
