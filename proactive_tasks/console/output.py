@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +34,8 @@ def answer(output: Output, values: Any, table: Callable[[], str]) -> None:
     except BrokenPipeError:
         raise  # nobody reads on: typer ends the command
     except OSError as error:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is left of it is not tried again at the end
         raise OverlayError(f"standard output: {error.strerror}; the answer was not written, ask again") from error
 
 

@@ -487,10 +487,12 @@ def test_a_task_that_failed_is_told_with_what_it_said_last_of_itself(cli: Cli, t
     assert cause == "overlayctl: Task: no paint; buy some"
 
 
-def test_an_answer_that_cannot_be_written_is_told(cli: Cli, overlay: str) -> None:
-    """As on a disk that is full."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_told(cli: Cli, overlay: str, unbuffered: str) -> None:
+    """As on a disk that is full, whether Python keeps output back or not."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "proactive_tasks.cli", "overlays"]
-        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, timeout=60)
     assert ran.returncode == 1
     assert ran.stderr == "overlayctl: standard output: No space left on device; the answer was not written, ask again\n"
