@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -162,12 +163,30 @@ class Database:
 
         with self._translated():
             if not self._postgresql:
-                with closing(self._engine.raw_connection()) as raw:  # the mode changes outside transactions only
-                    raw.cursor().execute("PRAGMA journal_mode=WAL")
+                self._log_ahead()
             with self._writer.begin() as connection:
                 self._lock(connection, MIGRATION_LOCK)
                 if _revision(connection) != head():  # nobody was faster
                     upgrade(connection)
+
+    def _log_ahead(self) -> None:
+        """Let readers and the writer of a SQLite file pass each other.
+
+        SQLite does not wait here for another process that writes, as one does that makes the same store at this moment.
+        """
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+        mode, stop, wait = "PRAGMA journal_mode=WAL", stop_after_delay(BUSY_MS / 1000), wait_random(0.01, 0.1)
+        try:
+            for attempt in Retrying(retry=retry_if_exception(_is_locked), stop=stop, wait=wait, reraise=True):
+                with attempt, closing(self._engine.raw_connection()) as raw:  # outside transactions only
+                    raw.cursor().execute(mode)
+        except sqlite3.OperationalError as error:
+            raise OperationalError(mode, None, error) from error
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 def _parse(url: str, password: str | None) -> URL:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +72,20 @@ def test_fifty_processes_at_once_get_fifty_subnets(store: Store, store_url: str)
     sites = store.sites("presto")
     assert sorted(site.deployment for site in sites) == list(range(50))
     assert len({site.subnet for site in sites}) == 50
+
+
+def test_a_new_store_waits_for_another_that_makes_it_at_the_same_moment(tmp_path: Path) -> None:
+    """SQLite changes no file's mode while somebody writes, and does not wait for that by itself."""
+    file = tmp_path / "store.db"
+    with closing(sqlite3.connect(file, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.3, other.rollback)
+        timer.start()
+        try:
+            with Store.open(f"sqlite:///{file}") as store:
+                assert store.overlays() == []
+        finally:
+            timer.join()
 
 
 def test_of_scale_outs_at_once_the_later_makes_the_link_between_them(store: Store, store_url: str) -> None:
